@@ -1,0 +1,1 @@
+"""入口: every entrance, and the only place where the parts are joined."""

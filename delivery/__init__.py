@@ -1,0 +1,1 @@
+"""送达: how what was chosen reaches people."""

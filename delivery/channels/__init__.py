@@ -1,0 +1,1 @@
+"""Channels: one adapter a module, all behind the port in ``delivery.types``."""

@@ -1,0 +1,32 @@
+"""Why a message could not be sent; the type alone decides whether it is tried again.
+
+DeliveryError
+├── RetryableError        the provider is busy or unreachable; try again by ``delivery.retry``
+├── PermanentError        this message will never be accepted; trying again would only annoy
+├── SuppressedError       the recipient has stopped this channel since the row was planned
+└── UnknownOutcomeError   the line broke after the content was handed over; it may have arrived
+"""
+
+from __future__ import annotations
+
+from feeds.kernel.errors import MycityError
+
+
+class DeliveryError(MycityError):
+    """A message could not be sent."""
+
+
+class RetryableError(DeliveryError):
+    """The provider is busy or unreachable; a later attempt may succeed."""
+
+
+class PermanentError(DeliveryError):
+    """This message will never be accepted."""
+
+
+class SuppressedError(DeliveryError):
+    """The recipient has stopped this channel."""
+
+
+class UnknownOutcomeError(DeliveryError):
+    """The line broke after the content was handed over; the message may have arrived."""

@@ -1,0 +1,217 @@
+"""Messages, deliveries and the port that every channel obeys. Pure data, no I/O.
+
+Called by ``delivery`` and ``api.jobs``. A message holds everything that is needed to send it: no
+database read is left once it exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+Lane = Literal["alert", "confirmation", "immediate", "digest"]
+LANES: tuple[Lane, ...] = ("alert", "confirmation", "immediate", "digest")
+DeliveryState = Literal[
+    "queued", "leased", "sent", "delivered", "bounced", "complained",
+    "failed", "expired", "suppressed", "skipped", "cancelled", "unknown",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """One notice as a feed, a mail or an SMS shows it; texts final, in the reader's language.
+
+    Attributes:
+        entry_id: ``tag:…:notice/<id>``; never changes.
+        url: Absolute address of the notice's page.
+        body_html: Sanitised HTML or ``""``.
+        updated: Last material change (feeds), UTC.
+        published: First release here, UTC.
+        reasons: Sentences, strongest first; empty in public feeds.
+        mark: ``""``, ``withdrawn``, ``corrected``, ``expired`` or ``emergency``.
+        sensitive: True where the entry must be worded discreetly outside the page.
+    """
+
+    notice_id: int
+    revision: int
+    entry_id: str
+    url: str
+    title: str
+    summary: str
+    body_html: str
+    lang: str
+    updated: datetime
+    published: datetime
+    agency: str = ""
+    source_name: str = ""
+    source_url: str = ""
+    licence: str = ""
+    tags: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    deadline: datetime | None = None
+    deadline_has_time: bool = False
+    phone: str = ""
+    mark: str = ""
+    mark_note: str = ""
+    sensitive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FeedView:
+    """A feed as a whole: its head and at most 50 entries.
+
+    Attributes:
+        feed_id: Stable IRI of the feed (never the secret address of a personal feed).
+        self_url: The address it is served under; ``""`` for personal feeds (it holds the token).
+        page_url: The page for people that belongs to it.
+        updated: Newest material time among the entries, or the profile's creation.
+    """
+
+    feed_id: str
+    self_url: str
+    page_url: str
+    title: str
+    subtitle: str
+    lang: str
+    updated: datetime
+    entries: tuple[EntryView, ...]
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What one digest says to one person, before a channel gives it a form.
+
+    Attributes:
+        greeting_name: How the city is called in subject and signature, e.g. ``示例市公告``.
+        window_start, window_end: Half-open window on the editions' ``made_at``.
+        unsubscribe_url: One-click address (mail only), absolute https or http.
+        page_url: "My page" (mail) or the one fixed registered link (SMS).
+        discreet: Neutral wording everywhere.
+        sample: True for the sample city; 【示例】 then stands in subject and text.
+    """
+
+    lang: str
+    city_name: str
+    signature: str
+    entries: tuple[EntryView, ...]
+    window_start: datetime
+    window_end: datetime
+    timezone: str
+    page_url: str
+    unsubscribe_url: str = ""
+    discreet: bool = False
+    sample: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MailMessage:
+    """A mail ready to be turned into bytes.
+
+    Attributes:
+        message_id: ``<…@domain>``; the same on every retry.
+        headers: Extra headers in order, e.g. List-Unsubscribe.
+    """
+
+    to: str
+    subject: str
+    text: str
+    html: str
+    message_id: str
+    sender: str
+    date: datetime
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SmsMessage:
+    """A short message: approved template id, its parameters, and the text they render to.
+
+    Attributes:
+        to: E.164, e.g. ``+8613800000001``.
+        text: With the signature in 【】; what the resident reads.
+        segments: Billing segments (70 characters for one, 67 each for more).
+        out_id: Our own reference, echoed by providers.
+    """
+
+    to: str
+    template_id: str
+    params: Mapping[str, str]
+    text: str
+    segments: int
+    out_id: str
+
+
+Message = MailMessage | SmsMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A provider took a message; not yet delivered."""
+
+    provider: str
+    ref: str = ""
+    note: str = ""
+
+
+class ChannelPort(Protocol):
+    """The contract of every channel.
+
+    ``send`` returns :class:`Accepted` or raises ``RetryableError`` (try later), ``PermanentError``
+    (never again for this message) or ``UnknownOutcomeError`` (may have been taken). It is safe to
+    call from several threads. It never reads our database.
+    """
+
+    name: str
+
+    def send(self, message: Message) -> Accepted:
+        """Hand one message to the provider."""
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A row for the outbox.
+
+    Attributes:
+        dedupe_key: For example ``digest:7:email:2026-10-12``; unique for ever.
+        recipe: What the body is rebuilt from: edition ids, revisions, language, template version,
+            window; JSON values only.
+        notices: (notice id, revision) carried, for "who was sent this".
+    """
+
+    dedupe_key: str
+    profile_id: int
+    channel: str
+    lane: Lane
+    due_at: datetime
+    expires_at: datetime
+    recipe: Mapping[str, Any]
+    notices: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A stored row of the outbox, which is also the log of what was sent."""
+
+    id: int
+    dedupe_key: str
+    profile_id: int
+    channel: str
+    lane: Lane
+    state: DeliveryState
+    due_at: datetime
+    expires_at: datetime
+    attempts: int
+    recipe: Mapping[str, Any]
+    lease_token: str = ""
+    provider: str = ""
+    provider_ref: str = ""
+    segments: int = 0
+    error: str = ""
+    sent_at: datetime | None = None
+    notices: tuple[tuple[int, int], ...] = field(default=())

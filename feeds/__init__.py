@@ -1,0 +1,1 @@
+"""公告: what the city publishes. The ground floor: imports nothing else of ours."""

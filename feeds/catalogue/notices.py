@@ -1,0 +1,198 @@
+"""What a notice is: its content, its states, its links; one dataclass for each stage of its life.
+
+Pure data, no I/O. ``RawEntry`` (as received, :mod:`feeds.intake.types`) becomes :class:`NoticeContent`
+(normalised), then :class:`NewNotice` (tagged, ready to store), then :class:`Notice` (stored).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from typing import Any, Literal
+
+from feeds.catalogue.tagging import Tag
+from feeds.kernel.ids import content_hash
+from feeds.kernel.time import from_micros, to_micros
+
+State = Literal["draft", "in_review", "scheduled", "released", "superseded", "withdrawn", "expired", "purged"]
+Level = Literal["country", "city", "district", "street", "elsewhere", "unknown"]
+Precision = Literal["instant", "day", "month"]
+Priority = Literal["normal", "mandatory", "emergency"]
+LinkKind = Literal["interprets", "corrects", "repeals", "reprints", "language_of", "duplicate_of"]
+
+# States a resident may see; all others answer like a notice that does not exist.
+PUBLIC_STATES: tuple[State, ...] = ("released", "withdrawn", "expired", "superseded")
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeContent:
+    """Everything that a revision of a notice says; two equal contents are the same revision.
+
+    Attributes:
+        title: Plain text, never empty (a stand-in where upstream gave none), no HTML.
+        body: Sanitised HTML, possibly empty.
+        lang: ``zh-Hans``, ``zh-Hant``, ``en`` or another BCP 47 tag.
+        summary: Plain text, possibly empty.
+        published: Upstream's own date in UTC; ``None`` where unknown.
+        published_precision: How exact ``published`` is; a ``day`` is stored as local midnight.
+        deadline: Last instant to act (half-open windows treat it as included), or ``None``.
+        audience: Role codes the publisher named.
+        upstream_tags: The publisher's own keywords, as given.
+        extra: Anything else that upstream gave, kept for export.
+    """
+
+    title: str
+    body: str = ""
+    lang: str = "zh-Hans"
+    summary: str = ""
+    agency: str = ""
+    agency_slug: str = ""
+    doc_type: str = ""
+    doc_no: str = ""
+    index_no: str = ""
+    genre: str = ""
+    kind: str = ""
+    audience: tuple[str, ...] = ()
+    upstream_tags: tuple[str, ...] = ()
+    region: str = ""
+    url: str = ""
+    validity: str = ""
+    openness: str = ""
+    phone: str = ""
+    title_en: str = ""
+    published: datetime | None = None
+    published_precision: Precision = "instant"
+    formed: datetime | None = None
+    effective: datetime | None = None
+    lapses: datetime | None = None
+    deadline: datetime | None = None
+    deadline_precision: Precision = "day"
+    expires: datetime | None = None
+    views: int | None = None
+    attachments: tuple[Mapping[str, str], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def hash(self) -> str:
+        """Digest what a reader would see; ``views`` and ``extra`` are left out, they flap."""
+        shown = self.to_dict()
+        shown.pop("views", None)
+        shown.pop("extra", None)
+        return content_hash(*(f"{key}={shown[key]}" for key in sorted(shown)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn into JSON-ready values; empty fields are left out, instants become microseconds."""
+        result: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            if value in ("", None, (), {}):
+                continue
+            result[name] = to_micros(value) if isinstance(value, datetime) else value
+        return result
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NoticeContent:
+        """Undo :meth:`to_dict`; unknown keys (from a newer version) are ignored."""
+        known = {item.name for item in fields(cls)}
+        read: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in known:
+                continue
+            if name in _INSTANTS:
+                value = from_micros(value)
+            elif name in _TUPLES:
+                value = tuple(value)
+            read[name] = value
+        return cls(**read)
+
+
+_INSTANTS = frozenset({"published", "formed", "effective", "lapses", "deadline", "expires"})
+_TUPLES = frozenset({"audience", "upstream_tags", "attachments"})
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotice:
+    """A notice ready to be stored: normalised, tagged, with its place in the house.
+
+    Attributes:
+        source_id: The source it came from; ``None`` for one written at the desk.
+        guid: Its name inside the source; unique there.
+        archive: True for imports and a source's first poll: searchable and fit for a welcome
+            edition, pushed only while newer than 7 days.
+        level, place: Jurisdiction; ``place`` is a code of the city's files or ``None``.
+    """
+
+    content: NoticeContent
+    source_id: int | None
+    guid: str
+    tags: tuple[Tag, ...] = ()
+    level: Level = "unknown"
+    place: str | None = None
+    priority: Priority = "normal"
+    state: State = "released"
+    archive: bool = False
+    actor: str = "intake"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A stored notice at its current revision.
+
+    Attributes:
+        released_at: When it became public here; ``None`` before release.
+        changed_at: Its last material change (release, major revision, withdrawal, expiry, purge).
+        material_number: That change's number in the one sequence; 0 before release.
+        reason: Why it was withdrawn, else empty.
+    """
+
+    id: int
+    source_id: int | None
+    guid: str
+    state: State
+    revision: int
+    content: NoticeContent
+    tags: tuple[Tag, ...]
+    level: Level
+    place: str | None
+    priority: Priority
+    archive: bool
+    created_at: datetime
+    released_at: datetime | None
+    changed_at: datetime | None
+    material_number: int
+    reason: str = ""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether a resident may see it (withdrawn ones stay readable, marked)."""
+        return self.state in PUBLIC_STATES
+
+    @property
+    def fresh_at(self) -> datetime:
+        """The instant its freshness is counted from: ``published``, else the release."""
+        return self.content.published or self.released_at or self.created_at
+
+    def codes(self, kind: str) -> tuple[str, ...]:
+        """Codes of its tags of one kind, strongest first."""
+        return tuple(tag.code for tag in self.tags if tag.kind == kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One kept version of a notice: what it said, who changed it, when, why, and how much."""
+
+    notice_id: int
+    revision: int
+    made_at: datetime
+    actor: str
+    note: str
+    major: bool
+    content: NoticeContent
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A directed relation between two notices, such as an interpretation and its document."""
+
+    from_id: int
+    to_id: int
+    kind: LinkKind

@@ -1,0 +1,1 @@
+"""Notices in: sources, fetching, parsing, normalising, deciding, ingesting."""

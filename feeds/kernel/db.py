@@ -1,0 +1,192 @@
+"""The one door to the database: one MetaData, our column types, transactions, dialect helpers.
+
+SQLite (WAL) and PostgreSQL behave the same through this module. It knows no table; the store
+modules declare theirs on :data:`metadata`. Called by the stores and by ``api.wiring``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Dialect, Engine, Integer, MetaData, Table, Text, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.types import TypeDecorator
+
+from feeds.kernel.errors import StorageError, UsageError
+from feeds.kernel.time import from_micros, to_micros
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# An identity column: 64 bits on PostgreSQL, SQLite's own rowid on SQLite.
+BigId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Instant(TypeDecorator[datetime]):
+    """An instant, stored as UTC microseconds so that both databases compare and sort it alike."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Count microseconds since 1970."""
+        return None if value is None else to_micros(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Return an aware datetime in UTC."""
+        return None if value is None else from_micros(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A small JSON value, stored as compact text with sorted keys (equal values, equal bytes)."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Serialise; ``None`` stays NULL."""
+        return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """Parse."""
+        return None if value is None else json.loads(value)
+
+
+class Database:
+    """Opens transactions on one database.
+
+    ``write()`` takes the write lock at its start (``BEGIN IMMEDIATE`` on SQLite), so a transaction
+    that reads and then writes never fails half-way because another one was faster.
+
+    Args:
+        url: ``sqlite:///path`` or ``postgresql://…`` (psycopg 3 is used).
+        echo: Print every statement (for people who debug).
+
+    Raises:
+        UsageError: If the URL is of another kind.
+    """
+
+    def __init__(self, url: str, *, echo: bool = False) -> None:
+        self.url = _with_driver(url)
+        self.engine: Engine = create_engine(self.url, echo=echo, future=True, **_engine_options(self.url))
+        self.dialect: str = self.engine.dialect.name
+        if self.dialect == "sqlite":
+            _tune_sqlite(self.engine)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction for reading."""
+        with _translated(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction for writing; commits at the end, rolls back on any exception."""
+        with _translated(), self.engine.connect() as connection:
+            connection = connection.execution_options(mycity_write=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def insert_missing(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], conflict: Sequence[str]
+) -> int:
+    """Insert rows whose ``conflict`` columns are not there yet; leave the others as they are.
+
+    Returns:
+        How many rows were really inserted.
+    """
+    if not rows:
+        return 0
+    insert: Any = _insert(connection)(table)
+    result = connection.execute(insert.on_conflict_do_nothing(index_elements=list(conflict)), list(rows))
+    return result.rowcount
+
+
+def upsert(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], conflict: Sequence[str]
+) -> None:
+    """Insert rows, or overwrite every other given column where ``conflict`` already stands."""
+    if not rows:
+        return
+    insert: Any = _insert(connection)(table)
+    changed = {name: insert.excluded[name] for name in rows[0] if name not in conflict}
+    connection.execute(insert.on_conflict_do_update(index_elements=list(conflict), set_=changed), list(rows))
+
+
+def _insert(connection: Connection) -> Any:
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+
+def _with_driver(url: str) -> str:
+    parsed = make_url(url)
+    kind = parsed.get_backend_name()
+    if kind == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    if kind == "sqlite":
+        return url
+    raise UsageError(f"The database address begins with {kind!r}; give sqlite:///… or postgresql://… .")
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": 30, "check_same_thread": False}}
+    return {"pool_pre_ping": True}
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _on_connect(dbapi_connection: Any, _record: Any) -> None:
+        # We begin transactions ourselves; the driver's own BEGIN comes too late for reads.
+        dbapi_connection.isolation_level = None
+        cursor = dbapi_connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get("mycity_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Say in one sentence what the database refused, where a person can do something about it."""
+    try:
+        yield
+    except OperationalError as error:
+        raise StorageError(_advice(str(error.orig))) from error
+    except SQLAlchemyError:
+        raise
+
+
+def _advice(text: str) -> str:
+    lowered = text.lower()
+    first = text.splitlines()[0] if text else "no reason given"
+    if "disk is full" in lowered or "no space left" in lowered:
+        return f"The disk is full ({first}); nothing of this step was kept. Free some space and run the command again."
+    if "no such table" in lowered or "does not exist" in lowered:
+        return f"The database has no tables yet, or old ones ({first}); run `mycity migrate` first."
+    if "locked" in lowered:
+        return f"Another process holds the database ({first}); wait for it to end and run the command again."
+    if "unable to open" in lowered or "readonly" in lowered:
+        return f"The database file cannot be opened for writing ({first}); check the folder and its rights."
+    return f"The database refused ({first}); check MYCITY_DATABASE_URL and that the server is up."

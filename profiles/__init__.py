@@ -1,0 +1,1 @@
+"""居民: who wants what, and what was chosen for them."""

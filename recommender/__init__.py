@@ -1,0 +1,1 @@
+"""推荐: in which order notices reach a person, and why."""
