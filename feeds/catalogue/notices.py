@@ -177,6 +177,16 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredKey:
+    """What the decision needs to know of a notice that is already stored."""
+
+    notice_id: int
+    content_hash: str
+    revision: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
     """One kept version of a notice: what it said, who changed it, when, why, and how much."""
 

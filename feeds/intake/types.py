@@ -47,16 +47,6 @@ class Oddity:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredKey:
-    """What the decision needs to know of a notice that is already stored."""
-
-    notice_id: int
-    content_hash: str
-    revision: int
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """What to do with one entry: ``new``, ``changed``, ``same``, or ``duplicate`` inside its batch."""
 
