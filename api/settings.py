@@ -1,0 +1,139 @@
+"""Every setting, its default and what it means. The only reader of the environment.
+
+Settings are ``MYCITY_…``; a secret may also come from a file named by ``MYCITY_…_FILE``. The table
+in ``docs/settings.md`` is made from this module (a test holds the two together).
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from feeds.kernel.errors import UsageError
+
+_SECRETS = ("secret_key", "smtp_url", "database_url")
+
+
+class Settings(BaseSettings):
+    """Settings of one installation; construct through :func:`read_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix="MYCITY_", extra="ignore", frozen=True)
+
+    home: Path = Field(Path("var"), description="Folder that all relative paths start from: database, models, captured messages.")
+    database_url: str = Field("", description="sqlite:///… or postgresql://…; empty means sqlite:///<home>/mycity.db.")
+    city: str = Field("shanghai", description="A city that ships (`shili`, `shanghai`) or a folder with a city's files.")
+    timezone: str = Field("", description="IANA name; empty means the city's own (Asia/Shanghai for the two that ship).")
+    base_url: str = Field("http://127.0.0.1:8000", description="Address people reach the service under; every link starts with it.")
+    secret_key: SecretStr = Field(SecretStr(""), description="At least 32 characters; seals addresses and signs stop links. Required except in the demo.")
+    smtp_url: str = Field("", description="smtp://user:password@host:port (add ?starttls=1) or smtps://…; empty means mail is only captured.")
+    mail_from: str = Field("", description="Sender of mails, e.g. notices@city.example; mail is sent for real only with this and MYCITY_SMTP_URL.")
+    sms_link: str = Field("", description="The one registered link an SMS may carry; empty means none.")
+    engine: str = Field("local", description="`local` (in this process) is the only engine so far.")
+    poll_seconds: int = Field(60, ge=5, description="How often the scheduler looks for sources that are due.")
+    select_minutes: int = Field(60, ge=1, description="How often new editions are chosen.")
+    digest_minutes: int = Field(5, ge=1, description="How often due digests are planned and sent.")
+    capture_days: int = Field(7, ge=1, description="Captured messages older than this are deleted.")
+    contact: str = Field("", description="How source owners can reach you; stands in the User-Agent of every poll.")
+    allow_private: str = Field("", description="Comma-separated host:port of intranet sources that may be polled although private.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        if value:
+            try:
+                ZoneInfo(value)
+            except (ZoneInfoNotFoundError, ValueError) as error:
+                raise ValueError("is not an IANA time zone such as Asia/Shanghai") from error
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_url(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        if value != "local":
+            raise ValueError("must be `local`")
+        return value
+
+    @property
+    def database(self) -> str:
+        """The database address in use."""
+        return self.database_url or f"sqlite:///{self.home / 'mycity.db'}"
+
+    @property
+    def models(self) -> Path:
+        """Folder of trained models."""
+        return self.home / "models"
+
+    @property
+    def captured(self) -> Path:
+        """Folder of captured messages."""
+        return self.home / "captured"
+
+    def key(self) -> bytes:
+        """Return the secret key.
+
+        Raises:
+            UsageError: If it is missing or short.
+        """
+        value = self.secret_key.get_secret_value()
+        if len(value) < 32:
+            hint = secrets.token_urlsafe(32)
+            raise UsageError(
+                "MYCITY_SECRET_KEY is missing or shorter than 32 characters; "
+                f"set it once and keep it, for example MYCITY_SECRET_KEY={hint}"
+            )
+        return value.encode()
+
+
+def read_settings(environ: dict[str, str] | None = None, **fixed: Any) -> Settings:
+    """Read the settings from the environment (and ``…_FILE`` for secrets).
+
+    Args:
+        environ: Instead of the process's own environment (tests, the demo).
+        fixed: Values that win over the environment.
+
+    Raises:
+        UsageError: If a value does not fit; one sentence naming the setting.
+    """
+    import os
+
+    source = dict(os.environ if environ is None else environ)
+    values: dict[str, Any] = {}
+    for name in Settings.model_fields:
+        given = source.get(f"MYCITY_{name.upper()}")
+        path = source.get(f"MYCITY_{name.upper()}_FILE") if name in _SECRETS else None
+        if path:
+            try:
+                given = Path(path).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise UsageError(f"MYCITY_{name.upper()}_FILE names {path}, which cannot be read ({error.strerror}).") from error
+        if given is not None and given != "":
+            values[name] = given
+    try:
+        return _build(values | fixed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "MYCITY_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise UsageError(f"{name}: {first['msg']} (given: {first.get('input')!r}).") from error
+
+
+def _build(values: dict[str, Any]) -> Settings:
+    class Explicit(Settings):
+        """Takes only what is passed in; the environment was read above."""
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, init_settings: Any, **_: Any) -> Any:  # type: ignore[override]
+            return (init_settings,)
+
+    return Explicit(**values)

@@ -1,0 +1,1 @@
+"""The cities that ship: data files only, read by ``feeds.catalogue.vocabulary``; see docs/cities.md."""

@@ -1,0 +1,1 @@
+"""Shanghai: real districts, streets, zones and agencies; data only."""

@@ -1,0 +1,51 @@
+"""Consent: what a resident agreed to, in which wording, when, and when they took it back.
+
+Append-mostly: an ended consent stays as a record. Called by the entrances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+
+from feeds.kernel.db import Database
+from profiles.tables import consent
+
+WORDING = "2026-11"
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """One consent; ``purpose`` is e.g. ``channel:email``, ``sensitive:role:aid``, ``personalise``."""
+
+    purpose: str
+    wording: str
+    given_at: datetime
+    ended_at: datetime | None
+
+
+class ConsentStore:
+    """Records consents and their end."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def give(self, profile_id: int, purpose: str, *, at: datetime) -> None:
+        """Record a consent under the present wording."""
+        row = {"profile_id": profile_id, "purpose": purpose, "wording": WORDING, "given_at": at, "ended_at": None}
+        with self._db.write() as connection:
+            connection.execute(insert(consent), [row])
+
+    def end(self, profile_id: int, purpose: str, *, at: datetime) -> None:
+        """End every live consent to a purpose."""
+        live = (consent.c.profile_id == profile_id) & (consent.c.purpose == purpose) & consent.c.ended_at.is_(None)
+        with self._db.write() as connection:
+            connection.execute(update(consent).where(live).values(ended_at=at))
+
+    def all(self, profile_id: int) -> list[Consent]:
+        """Return every consent of a profile, oldest first."""
+        query = select(consent).where(consent.c.profile_id == profile_id).order_by(consent.c.given_at, consent.c.id)
+        with self._db.read() as connection:
+            return [Consent(r.purpose, r.wording, r.given_at, r.ended_at) for r in connection.execute(query)]

@@ -1,0 +1,172 @@
+"""The store of profiles: roles, places, interests, mutes, pace, languages.
+
+Holds no address and no secret in clear. It checks bounds, not vocabulary: whoever creates a profile
+(command line, API, form) checks the codes against the city first. Called by the entrances and jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from feeds.kernel.db import Database
+from feeds.kernel.errors import NotFoundError, UsageError
+from profiles.tables import feedback, profile, profile_criterion
+from profiles.tokens import new_secret, secret_hash
+from profiles.types import PACE_MAX, PACE_MIN, FollowedPlace, Profile
+
+_CHUNK = 500
+
+
+class ProfileStore:
+    """Creates, reads, changes and erases profiles."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def create(self, wish: Profile, *, at: datetime) -> tuple[Profile, str]:
+        """Store a new profile (its ``id`` is ignored).
+
+        Returns:
+            The stored profile and its manage secret, which cannot be shown again.
+
+        Raises:
+            UsageError: If the pace is out of 2 to 10.
+        """
+        _check(wish)
+        secret = new_secret()
+        with self._db.write() as connection:
+            row = _columns(wish) | {"created_at": at, "manage_hash": secret_hash(secret)}
+            profile_id = connection.execute(insert(profile).values(row)).inserted_primary_key[0]
+            stored = replace(wish, id=profile_id, created_at=at)
+            _write_criteria(connection, stored)
+        return stored, secret
+
+    def change(self, wish: Profile) -> Profile:
+        """Replace everything the resident may choose.
+
+        Raises:
+            NotFoundError: If the profile is gone.
+            UsageError: If the pace is out of 2 to 10.
+        """
+        _check(wish)
+        with self._db.write() as connection:
+            changed = connection.execute(update(profile).where(profile.c.id == wish.id).values(_columns(wish)))
+            if changed.rowcount == 0:
+                raise NotFoundError(f"There is no profile {wish.id}; it may have been erased.")
+            connection.execute(delete(profile_criterion).where(profile_criterion.c.profile_id == wish.id))
+            _write_criteria(connection, wish)
+        return wish
+
+    def erase(self, profile_id: int) -> None:
+        """Delete a profile with all that hangs on it: criteria, tokens, contacts, editions, feedback.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        with self._db.write() as connection:
+            connection.execute(delete(feedback).where(feedback.c.profile_id == profile_id))
+            if connection.execute(delete(profile).where(profile.c.id == profile_id)).rowcount == 0:
+                raise NotFoundError(f"There is no profile {profile_id}; it may have been erased already.")
+
+    def get(self, profile_id: int) -> Profile:
+        """Return one profile.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        found = self.many([profile_id])
+        if not found:
+            raise NotFoundError(f"There is no profile {profile_id}; list them with `mycity profiles list`.")
+        return found[0]
+
+    def by_secret(self, secret: str) -> Profile | None:
+        """Return the profile a manage secret belongs to, or ``None``."""
+        with self._db.read() as connection:
+            query = select(profile.c.id).where(profile.c.manage_hash == secret_hash(secret))
+            found = connection.scalar(query)
+        return None if found is None else self.get(found)
+
+    def many(self, ids: Iterable[int]) -> list[Profile]:
+        """Return those of ``ids`` that exist, in the order of ids."""
+        wanted = sorted(set(ids))
+        with self._db.read() as connection:
+            found: list[Profile] = []
+            for start in range(0, len(wanted), _CHUNK):
+                query = select(profile).where(profile.c.id.in_(wanted[start : start + _CHUNK])).order_by(profile.c.id)
+                found.extend(_with_criteria(connection, connection.execute(query).all()))
+            return found
+
+    def batches(self, size: int = _CHUNK) -> Iterator[list[Profile]]:
+        """Yield all profiles in the order of ids, ``size`` at a time."""
+        last = 0
+        while True:
+            query = select(profile).where(profile.c.id > last).order_by(profile.c.id).limit(size)
+            with self._db.read() as connection:
+                found = _with_criteria(connection, connection.execute(query).all())
+            if not found:
+                return
+            yield found
+            last = found[-1].id
+
+    def count(self) -> int:
+        """Count profiles."""
+        with self._db.read() as connection:
+            return connection.scalar(select(func.count()).select_from(profile)) or 0
+
+
+def _check(wish: Profile) -> None:
+    if not PACE_MIN <= wish.pace <= PACE_MAX:
+        raise UsageError(f"A pace of {wish.pace} notices a day is not offered; choose {PACE_MIN} to {PACE_MAX}.")
+
+
+def _columns(wish: Profile) -> dict[str, Any]:
+    return {
+        "langs": list(wish.langs),
+        "pace": wish.pace,
+        "personalised": wish.personalised,
+        "discreet": wish.discreet,
+    }
+
+
+def _write_criteria(connection: Connection, wish: Profile) -> None:
+    wanted: list[tuple[str, str, str]] = [("role", code, "") for code in wish.roles]
+    wanted += [("place", place.code, place.label) for place in wish.places]
+    wanted += [("interest", tag, "") for tag in wish.interests]
+    wanted += [("mute", tag, "") for tag in wish.mutes]
+    rows = [
+        {"profile_id": wish.id, "kind": kind, "code": code, "label": label, "position": min(n, 32767)}
+        for n, (kind, code, label) in enumerate(dict.fromkeys(wanted))
+    ]
+    if rows:
+        connection.execute(insert(profile_criterion), rows)
+
+
+def _with_criteria(connection: Connection, rows: Sequence[Row[Any]]) -> list[Profile]:
+    criteria: dict[int, dict[str, list[Any]]] = {
+        row.id: {"role": [], "place": [], "interest": [], "mute": []} for row in rows
+    }
+    table = profile_criterion.c
+    query = select(profile_criterion).where(table.profile_id.in_(criteria)).order_by(table.profile_id, table.position)
+    for row in connection.execute(query):
+        value = FollowedPlace(row.code, row.label) if row.kind == "place" else row.code
+        criteria[row.profile_id][row.kind].append(value)
+    return [
+        Profile(
+            id=row.id,
+            created_at=row.created_at,
+            roles=tuple(criteria[row.id]["role"]),
+            places=tuple(criteria[row.id]["place"]),
+            interests=tuple(criteria[row.id]["interest"]),
+            mutes=tuple(criteria[row.id]["mute"]),
+            langs=tuple(row.langs),
+            pace=row.pace,
+            personalised=row.personalised,
+            discreet=row.discreet,
+        )
+        for row in rows
+    ]

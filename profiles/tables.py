@@ -1,0 +1,144 @@
+"""Tables about residents. Only the store modules of ``profiles`` use them."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, SmallInteger, String, Table
+from sqlalchemy import Float as Real
+from sqlalchemy import text
+
+from feeds.kernel.db import BigId, Instant, Json, metadata
+
+profile = Table(
+    "profile",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("created_at", Instant, nullable=False),
+    Column("langs", Json, nullable=False),
+    Column("pace", SmallInteger, nullable=False),
+    Column("personalised", Boolean, nullable=False),
+    Column("discreet", Boolean, nullable=False),
+    Column("manage_hash", String(64), nullable=False),
+    Index("uq_profile_manage_hash", "manage_hash", unique=True),
+)
+
+profile_criterion = Table(
+    "profile_criterion",
+    metadata,
+    Column("profile_id", BigInteger, ForeignKey("profile.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("code", String(96), primary_key=True),
+    Column("label", String(32), primary_key=True),
+    Column("position", SmallInteger, nullable=False),
+)
+
+feed_token = Table(
+    "feed_token",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("profile_id", BigInteger, ForeignKey("profile.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("ends_at", Instant, nullable=True),
+    Index("ix_feed_token_profile_id", "profile_id"),
+)
+
+contact = Table(
+    "contact",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("profile_id", BigInteger, ForeignKey("profile.id", ondelete="CASCADE"), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("blind_index", String(64), nullable=False),
+    Column("verified_at", Instant, nullable=True),
+    Column("created_at", Instant, nullable=False),
+    Index("uq_contact_profile_channel", "profile_id", "channel", unique=True),
+    Index("ix_contact_blind_index", "blind_index"),
+)
+
+consent = Table(
+    "consent",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("profile_id", BigInteger, ForeignKey("profile.id", ondelete="CASCADE"), nullable=False),
+    Column("purpose", String(48), nullable=False),
+    Column("wording", String(32), nullable=False),
+    Column("given_at", Instant, nullable=False),
+    Column("ended_at", Instant, nullable=True),
+    Index("ix_consent_profile_id", "profile_id"),
+)
+
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("profile_id", BigInteger, ForeignKey("profile.id", ondelete="CASCADE"), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("frequency", String(16), nullable=False),
+    Column("local_hour", SmallInteger, nullable=False),
+    Column("lang", String(16), nullable=False),
+    Column("next_due_at", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("ended_at", Instant, nullable=True),
+    Column("ended_reason", String(48), nullable=False),
+    Index(
+        "uq_subscription_live",
+        "profile_id",
+        "channel",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index(
+        "ix_subscription_due",
+        "next_due_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+)
+
+edition = Table(
+    "edition",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("profile_id", BigInteger, ForeignKey("profile.id", ondelete="CASCADE"), nullable=False),
+    Column("made_at", Instant, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("size", SmallInteger, nullable=False),
+    Column("picks", LargeBinary, nullable=False),
+    Index("ix_edition_profile_made", "profile_id", "made_at"),
+)
+
+shelf = Table(
+    "shelf",
+    metadata,
+    Column("profile_id", BigInteger, ForeignKey("profile.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("picks", LargeBinary, nullable=False),
+    Column("picked", LargeBinary, nullable=False),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("profile_id", BigInteger, nullable=False),
+    Column("notice_id", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("position", SmallInteger, nullable=False),
+    Column("propensity", Real, nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    Index("ix_feedback_profile_id", "profile_id", "at"),
+)
+
+# A one-click stop address: what it stops, for whom. Only the hash of its token is stored.
+stop_token = Table(
+    "stop_token",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("profile_id", BigInteger, ForeignKey("profile.id", ondelete="CASCADE"), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+

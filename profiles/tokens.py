@@ -1,0 +1,102 @@
+"""Secrets in addresses: feed tokens, manage secrets, one-click stop tokens.
+
+A secret has 128 bits or more, is shown once, and only its SHA-256 is stored (a random secret needs
+no slow hash). Unknown and ended ones look the same to whoever asks. Called by ``api`` entrances
+and jobs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, or_, select, update
+
+from feeds.kernel.db import Database, insert_missing
+from profiles.tables import feed_token, stop_token
+
+_BYTES = 18  # 144 bits, 24 characters, no padding
+
+
+def new_secret() -> str:
+    """Make a random secret: 24 URL-safe characters, 144 bits."""
+    return secrets.token_urlsafe(_BYTES)
+
+
+def secret_hash(secret: str) -> str:
+    """Return what is stored of a secret: 64 hexadecimal characters."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def derived_secret(key: bytes, *parts: object) -> str:
+    """Make the same secret again from the same parts (a digest must be rebuilt byte for byte).
+
+    Args:
+        key: The installation's secret key.
+        parts: What the secret stands for, e.g. ``("stop", profile_id, "email")``.
+
+    Returns:
+        24 URL-safe characters, unguessable without the key.
+    """
+    import base64
+
+    text = "\x1f".join(str(part) for part in parts).encode()
+    digest = hmac.new(key, text, hashlib.sha256).digest()[:_BYTES]
+    return base64.urlsafe_b64encode(digest).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """What a one-click stop address stops."""
+
+    profile_id: int
+    channel: str
+
+
+class TokenStore:
+    """Stores hashes of feed tokens and stop tokens."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def issue(self, profile_id: int, *, at: datetime, old_ends_at: datetime | None = None) -> str:
+        """Make a feed token; the profile's earlier ones end at ``old_ends_at`` (default: now).
+
+        Returns:
+            The token, which cannot be shown again.
+        """
+        token = new_secret()
+        with self._db.write() as connection:
+            live = (feed_token.c.profile_id == profile_id) & (feed_token.c.ends_at.is_(None))
+            connection.execute(update(feed_token).where(live).values(ends_at=old_ends_at or at))
+            row = {"hash": secret_hash(token), "profile_id": profile_id, "created_at": at, "ends_at": None}
+            connection.execute(insert(feed_token), [row])
+        return token
+
+    def resolve(self, token: str, *, now: datetime) -> int | None:
+        """Return the profile a live token belongs to; ``None`` for unknown and ended alike."""
+        live = or_(feed_token.c.ends_at.is_(None), feed_token.c.ends_at > now)
+        query = select(feed_token.c.profile_id).where(feed_token.c.hash == secret_hash(token), live)
+        with self._db.read() as connection:
+            return connection.scalar(query)
+
+    def revoke_all(self, profile_id: int, *, at: datetime) -> None:
+        """End every feed token of a profile at once."""
+        with self._db.write() as connection:
+            connection.execute(update(feed_token).where(feed_token.c.profile_id == profile_id).values(ends_at=at))
+
+    def remember_stop(self, token: str, stop: Stop, *, at: datetime) -> None:
+        """Make a stop address work; doing so twice changes nothing."""
+        row = {"hash": secret_hash(token), "profile_id": stop.profile_id, "channel": stop.channel, "created_at": at}
+        with self._db.write() as connection:
+            insert_missing(connection, stop_token, [row], ["hash"])
+
+    def find_stop(self, token: str) -> Stop | None:
+        """Return what a stop address stops, or ``None``; it never expires (old mails must work)."""
+        query = select(stop_token.c.profile_id, stop_token.c.channel).where(stop_token.c.hash == secret_hash(token))
+        with self._db.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else Stop(row.profile_id, row.channel)
