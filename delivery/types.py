@@ -30,8 +30,12 @@ class EntryView:
         updated: Last material change (feeds), UTC.
         published: First release here, UTC.
         reasons: Sentences, strongest first; empty in public feeds.
+        deadline: Last instant to act, UTC; a bare day is stored as its local midnight.
+        deadline_has_time: False for a bare day; only the day is then shown.
         mark: ``""``, ``withdrawn``, ``corrected``, ``expired`` or ``emergency``.
-        sensitive: True where the entry must be worded discreetly outside the page.
+        mark_note: One sentence of plain text beside the mark, e.g. what was corrected.
+        sensitive: True where the entry must be worded discreetly outside the page. Its address
+            stays in feeds, so it must lead to a page that asks before it tells.
     """
 
     notice_id: int
@@ -67,6 +71,8 @@ class FeedView:
         self_url: The address it is served under; ``""`` for personal feeds (it holds the token).
         page_url: The page for people that belongs to it.
         updated: Newest material time among the entries, or the profile's creation.
+        timezone: IANA name; deadlines are shown in it.
+        about_url: Page that explains the ``_mycity`` object of JSON Feed; ``page_url`` if empty.
     """
 
     feed_id: str
@@ -78,6 +84,8 @@ class FeedView:
     updated: datetime
     entries: tuple[EntryView, ...]
     author: str = ""
+    timezone: str = "Asia/Shanghai"
+    about_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +93,10 @@ class Digest:
     """What one digest says to one person, before a channel gives it a form.
 
     Attributes:
-        greeting_name: How the city is called in subject and signature, e.g. ``示例市公告``.
-        window_start, window_end: Half-open window on the editions' ``made_at``.
+        city_name: How subject and heading call the city, in ``lang``, e.g. ``示例市``.
+        signature: The registered SMS signature without brackets, e.g. ``示例市公告``.
+        window_start, window_end: Half-open window on the editions' ``made_at``; "today" and
+            "tomorrow" in the text are counted from the local day of ``window_end``.
         unsubscribe_url: One-click address (mail only), absolute https or http.
         page_url: "My page" (mail) or the one fixed registered link (SMS).
         discreet: Neutral wording everywhere.

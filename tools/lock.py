@@ -75,7 +75,7 @@ def write(upgrade: bool) -> None:
 def _compile(uv: str, version: tuple[int, int], output: Path, build: Path, what: list[str], upgrade: bool) -> None:
     print(f"Resolving {output.relative_to(ROOT)} ...", file=sys.stderr)
     command = [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-annotate", "--no-header"]
-    command += ["--no-emit-index-url", "--no-emit-find-links", "--emit-build-options"]
+    command += ["--no-emit-index-url", "--no-emit-find-links"]
     command += ["--python-version", f"{version[0]}.{version[1]}", "--output-file", str(output), *what]
     command += ["--upgrade"] if upgrade else []
     # Run from the root with relative names, so that no path of this machine reaches the file.

@@ -1,0 +1,10 @@
+"""Imports every module that declares a table, so that the one MetaData is whole."""
+
+from __future__ import annotations
+
+import delivery.outbox
+import feeds.catalogue.tables
+import feeds.intake.sources
+import profiles.tables
+
+TABLE_MODULES = (feeds.catalogue.tables, feeds.intake.sources, profiles.tables, delivery.outbox)
