@@ -12,6 +12,7 @@ from typing import Any
 
 from feedgen.ext.base import BaseEntryExtension, BaseExtension  # type: ignore[import-untyped]
 from feedgen.feed import FeedGenerator  # type: ignore[import-untyped]
+from feedgen.util import xml_elem  # type: ignore[import-untyped]
 
 from delivery.conditional import RENDERER_VERSION, etag, etag_matches, not_modified
 from delivery.content import content_html, description, shown_tags
@@ -25,15 +26,25 @@ ATOM_TYPE = "application/atom+xml"
 RSS_TYPE = "application/rss+xml"
 
 
-class _EntryLanguage(BaseEntryExtension):  # type: ignore[misc]
-    """Lets an Atom entry say that it is in another language than its feed."""
+class _Origin(BaseEntryExtension):  # type: ignore[misc]
+    """What feedgen cannot say of an Atom entry: its own language, and a link that is not alternate.
+
+    feedgen 1.0 drops ``rel`` and ``type`` of every link of an entry, so a second one would be read
+    as a second alternate, which RFC 4287 forbids.
+    """
 
     lang = ""
+    via = ""
+    via_title = ""
 
     def extend_atom(self, entry: Any) -> Any:
-        """Set ``xml:lang``."""
+        """Set ``xml:lang`` and append ``<link rel="via">``."""
         if self.lang:
             entry.set(_XML_LANG, self.lang)
+        if self.via:
+            link = xml_elem("link", entry, href=self.via, rel="via")
+            if self.via_title:
+                link.set("title", self.via_title)
         return entry
 
 
@@ -48,7 +59,7 @@ def render_rss(feed: FeedView) -> bytes:
 def render_atom(feed: FeedView) -> bytes:
     """Render Atom 1.0 with HTML content, UTF-8."""
     generator = _head(feed, ATOM_TYPE)
-    generator.register_extension("entrylanguage", BaseExtension, _EntryLanguage, atom=True, rss=False)
+    generator.register_extension("origin", BaseExtension, _Origin, atom=True, rss=False)
     for entry in feed.entries:
         _atom_entry(generator.add_entry(order="append"), entry, feed)
     return _bytes(generator.atom_str())
@@ -97,19 +108,18 @@ def _rss_item(item: Any, entry: EntryView, feed: FeedView) -> None:
 
 def _atom_entry(item: Any, entry: EntryView, feed: FeedView) -> None:
     _common(item, entry, feed)
-    item.link(href=readable(entry.url), rel="alternate", type="text/html")
+    item.link(href=readable(entry.url), rel="alternate")
     item.summary(description(entry, feed.lang), type="html")
     item.content(content_html(entry, feed.lang, feed.timezone), type="html")
     if entry.sensitive:
         return
     if entry.lang and entry.lang != feed.lang:
-        item.entrylanguage.lang = entry.lang
+        item.origin.lang = entry.lang
     if entry.agency:
         item.author(name=readable(entry.agency))
     if entry.licence:
         item.rights(readable(entry.licence))
-    if entry.source_url:
-        item.link(href=readable(entry.source_url), rel="via", title=readable(entry.source_name) or None)
+    item.origin.via, item.origin.via_title = readable(entry.source_url), readable(entry.source_name)
 
 
 def _bytes(rendered: Any) -> bytes:

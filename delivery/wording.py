@@ -15,6 +15,7 @@ from delivery.types import EntryView
 
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _SPACE = re.compile(r"\s+")
+_OVER = ("withdrawn", "expired")
 SAMPLE = "【示例】"
 
 _ZH: Mapping[str, str] = {
@@ -78,7 +79,7 @@ def mark_note(entry: EntryView, lang: str) -> str:
 
 
 def deadline_text(entry: EntryView, zone: ZoneInfo, lang: str, today: date | None = None) -> str:
-    """The deadline with its weekday; ``""`` where there is none, or the entry is sensitive.
+    """The deadline with its weekday; ``""`` if there is none, or it binds nobody, or is sensitive.
 
     Args:
         entry: Whose deadline.
@@ -86,7 +87,7 @@ def deadline_text(entry: EntryView, zone: ZoneInfo, lang: str, today: date | Non
         lang: The reader's.
         today: The year is left out if it is the same; without it the year is always there.
     """
-    if entry.deadline is None or entry.sensitive:
+    if entry.deadline is None or entry.sensitive or entry.mark in _OVER:
         return ""
     local = entry.deadline.astimezone(zone)
     clock = f"{local:%H:%M}" if entry.deadline_has_time else ""
@@ -108,7 +109,7 @@ def day_text(day: date, lang: str) -> str:
 
 def days_left(entry: EntryView, zone: ZoneInfo, today: date) -> int | None:
     """Calendar days from ``today`` to the deadline; ``None`` if none, past, withdrawn or expired."""
-    if entry.deadline is None or entry.sensitive or entry.mark in ("withdrawn", "expired"):
+    if entry.deadline is None or entry.sensitive or entry.mark in _OVER:
         return None
     left = (entry.deadline.astimezone(zone).date() - today).days
     return left if left >= 0 else None

@@ -1,8 +1,9 @@
-"""How what a resident declared meets what a notice is about: strengths between 0 and 1, and what a mute hides.
+"""How what a resident declared meets what a notice is about, as strengths; and what a mute hides.
 
-The one place that knows that a followed theme covers its children, that a street lies in a district, and that tags
-above another tag were only implied by it. Learns nothing, reads no clock, database or file. ``recommender`` builds
-its matrices from :class:`Reach`; pages and tests call :func:`match`, which gives the same figures for one person.
+The one place that knows that a followed theme covers its children, that a street lies in a district, and that
+tags above another tag were only implied by it. Learns nothing, reads no clock, database or file.
+``recommender`` builds its matrices from :class:`Reach`; pages and tests call :func:`match`, which gives the
+same figures for one person.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from feeds.catalogue.vocabulary import City
 from feeds.catalogue.words import fold
 from profiles.types import FollowedPlace, Profile
 
-# A followed tag meets: the same tag, a narrower one (they follow the parent), a broader one (they follow a child).
+# A followed tag meets: the same one, a narrower one (they follow its parent), a broader one (its child).
 SAME, NARROWER, BROADER = 1.0, 0.9, 0.4
-# A followed place meets: itself (by kind), something inside it (by kind of the followed one), what contains it.
+# A followed place meets itself (by kind), what is inside it (by kind of the followed), what contains it.
 PLACE_SAME: Mapping[str, float] = {"street": 1.0, "zone": 1.0, "district": 0.8, "city": 0.3, "elsewhere": 0.8}
-PLACE_INSIDE: Mapping[str, float] = {"street": 1.0, "zone": 0.9, "district": 0.7, "city": 0.3, "elsewhere": 0.8}
+PLACE_INSIDE: Mapping[str, float] = {
+    "street": 1.0,
+    "zone": 0.9,
+    "district": 0.7,
+    "city": 0.3,
+    "elsewhere": 0.8,
+}
 PLACE_CONTAINS: Mapping[str, float] = {"zone": 0.6, "district": 0.5}
 PLACE_OTHER = 0.2  # provinces, countries
 #: Home weighs most; a free label a little less than the three we know.
@@ -105,10 +112,11 @@ def reach(
     """Work out whom a notice reaches.
 
     Args:
-        tags: Any order; unknown kinds and codes are kept as they are and met only exactly. A weight that is not a
-            number counts as 0, others are cut to 0..1.
+        tags: Any order; unknown kinds and codes are kept as they are and met only exactly. A weight that is
+            not a number counts as 0, others are cut to 0..1.
         kin: Of the city the notice was tagged for.
-        level, place: Its jurisdiction.
+        level: Of its jurisdiction.
+        place: Code of its jurisdiction, or ``None``.
         agency: Slug of its agency, or empty.
         title: As published.
     """
@@ -118,14 +126,16 @@ def reach(
     topics = {f"{k}:{c}": w for (k, c), w in weights.items() if k not in ("theme", "place", "role")}
     topics.update(_theme_reach(themes, kin))
     outside = _outside(level, where, kin)
+    whole = any(_holds_city(code, kin) for code in where)
+    local = outside or (bool(where) and not whole)
     return Reach(
         topics=topics,
         roles={f"role:{c}": w for (k, c), w in weights.items() if k == "role"},
         places=_place_reach(where, kin),
         hidden_by=_hidden_by(weights, where, kin),
-        local=outside or (bool(where) and not any(_holds_city(code, kin) for code in where)),
+        local=local,
         outside=outside,
-        citywide=not outside and (level in ("city", "country") or any(_holds_city(code, kin) for code in where)),
+        citywide=not local and (whole or level in ("city", "country")),
         title=fold(title),
     )
 
@@ -144,7 +154,11 @@ def match(profile: Profile, notice: Reach) -> Match:
         if strength > 0:
             places[followed] = strength
     elsewhere = notice.local and bool(profile.places) and not places
-    roles = {} if elsewhere else {f"role:{r}": w for r in profile.roles if (w := notice.roles.get(f"role:{r}", 0.0))}
+    roles = (
+        {}
+        if elsewhere
+        else {f"role:{r}": w for r in profile.roles if (w := notice.roles.get(f"role:{r}", 0.0))}
+    )
     return Match(
         interests=interests_met(profile.interests, notice),
         roles=roles,
@@ -229,8 +243,12 @@ def _places(
     where = {code: weight for (kind, code), weight in weights.items() if kind == "place"}
     if place:
         # Jurisdiction is where it has force; a place named in the title may be narrower.
-        where[place] = max(where.get(place, 0.0), 1.0 if level in ("district", "street", "elsewhere") else 0.5)
-    implied = {up for code, weight in where.items() for up in kin.above.get(code, ()) if weight >= where.get(up, 2.0)}
+        where[place] = max(
+            where.get(place, 0.0), 1.0 if level in ("district", "street", "elsewhere") else 0.5
+        )
+    implied = {
+        up for code, weight in where.items() for up in kin.above.get(code, ()) if weight >= where.get(up, 2.0)
+    }
     return {code: weight for code, weight in where.items() if code not in implied}
 
 
@@ -268,7 +286,11 @@ def _hidden_by(
     weights: Mapping[tuple[str, str], float], where: Mapping[str, float], kin: Kinship
 ) -> frozenset[str]:
     tags = {f"{kind}:{code}" for kind, code in weights if kind != "place"}
-    tags |= {f"theme:{kin.theme_parent[code]}" for kind, code in weights if kind == "theme" and kin.theme_parent.get(code)}
+    tags |= {
+        f"theme:{kin.theme_parent[code]}"
+        for kind, code in weights
+        if kind == "theme" and kin.theme_parent.get(code)
+    }
     tags |= {f"place:{code}" for kind, code in weights if kind == "place"}
     tags |= {f"place:{one}" for code in where for one in (code, *kin.above.get(code, ()))}
     return frozenset(tags)

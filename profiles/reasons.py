@@ -1,7 +1,8 @@
-"""Why a pick was made, in words: the codes, their numbers for packing, and one sentence each in Chinese and English.
+"""Why a pick was made, in words: codes, their numbers for packing, a sentence each in Chinese and English.
 
-Computes nothing and knows no resident: ``recommender.explain`` finds the reasons, the ledger packs their numbers,
-delivery and the pages turn them into sentences here. Pure. A number that was once given never changes its meaning.
+Computes nothing and knows no resident: ``recommender.explain`` finds the reasons, the ledger packs their
+numbers, delivery and the pages turn them into sentences here. Pure. A number that was once given never
+changes its meaning.
 """
 
 from __future__ import annotations
@@ -60,11 +61,12 @@ def sentence(
     """Say a reason in one short sentence without a full stop.
 
     Args:
-        reason: Its ``code`` must be one of :data:`CODES`; missing parameters fall back to the neutral sentence.
+        reason: Its ``code`` must be one of :data:`CODES`; missing parameters fall back to the neutral
+            sentence.
         lang: Chinese for any ``zh…`` tag, else English.
         label: Name of a tag in a language, e.g. ``City.label``.
-        today: Local day of the reader; only decides whether a date needs its year. Without it the year is left out,
-            so that what is rendered does not change with time.
+        today: Local day of the reader; only decides whether a date needs its year. Without it the year is
+            left out, so that what is rendered does not change with time.
         discreet: Nothing that tells about the person: no tag, role, place or date.
 
     Raises:
@@ -124,13 +126,27 @@ def _place(name: str, rest: tuple[str, ...], chinese: bool) -> str:
 
 def _learned(params: tuple[str, ...], lang: str, label: LabelOf, chinese: bool) -> str:
     if not params:
-        return "与您看过的内容相近（模型推断）" if chinese else "Similar to what you opened (inferred by the model)"
+        return (
+            "与您看过的内容相近（模型推断）"
+            if chinese
+            else "Similar to what you opened (inferred by the model)"
+        )
     name, kind = label(params[0], lang), params[0].partition(":")[0]
     if kind == "role":
-        return f"“{name}”身份的人常看（模型推断）" if chinese else f"Often read in the role “{name}” (inferred)"
+        return (
+            f"“{name}”身份的人常看（模型推断）" if chinese else f"Often read in the role “{name}” (inferred)"
+        )
     if kind == "place":
-        return f"关注“{name}”的人常看（模型推断）" if chinese else f"Often read by people following {name} (inferred)"
-    return f"与您关注的“{name}”相近（模型推断）" if chinese else f"Close to “{name}”, which you follow (inferred)"
+        return (
+            f"关注“{name}”的人常看（模型推断）"
+            if chinese
+            else f"Often read by people following {name} (inferred)"
+        )
+    return (
+        f"与您关注的“{name}”相近（模型推断）"
+        if chinese
+        else f"Close to “{name}”, which you follow (inferred)"
+    )
 
 
 def _dated(params: tuple[str, ...], today: date | None, chinese: bool) -> str:

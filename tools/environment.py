@@ -63,19 +63,20 @@ def prepare(profile: str, named: bool) -> Path:
 
 
 def _wanted(profile: str) -> Stamp:
-    lock = lock_path(profile, sys.version_info[:2])
+    lock = lock_path(sys.version_info[:2])
     if not lock.exists():
-        sys.exit(f"MyCity: {lock.relative_to(ROOT)} is missing; get it back with git or write it with `make lock`.")
+        sys.exit(f"MyCity: {lock.relative_to(ROOT)} is missing; take it from git or run `make lock`.")
     return {
         "python": f"{platform.python_version()} {sys.base_prefix}",
         "place": str(ROOT),  # an environment that was moved or copied is broken
-        "lock": _digest(lock),
-        "project": _digest(ROOT / "pyproject.toml"),
+        "lock": _lock_digest(profile),
+        "project": hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest(),
     }
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _lock_digest(profile: str) -> str:
+    entries = read_lock(sys.version_info[:2], profile)
+    return hashlib.sha256("".join(entries.values()).encode()).hexdigest()
 
 
 def _read_stamp(home: Path, stamp_file: Path, wanted: Stamp) -> Stamp:
@@ -89,18 +90,19 @@ def _read_stamp(home: Path, stamp_file: Path, wanted: Stamp) -> Stamp:
     for candidate in candidates:
         if candidate.exists():
             stamp: Stamp = json.loads(candidate.read_text(encoding="utf-8"))
-            if candidate != stamp_file and stamp["lock"] == _digest(lock_path("dev", sys.version_info[:2])):
+            if candidate != stamp_file and stamp["lock"] == _lock_digest("dev"):
                 stamp["lock"] = wanted["lock"]
             return stamp
     return _adopt(home, wanted)
 
 
 def _adopt(home: Path, wanted: Stamp) -> Stamp:
-    """Accept an environment of this place and Python that somebody made by hand; its packages are checked anew."""
+    """Accept an environment made by hand for this place and Python; its packages are checked anew."""
     probe = "import platform, sys; print(f'{platform.python_version()} {sys.base_prefix}'); import pip"
     answer = subprocess.run([home / "bin" / "python", "-c", probe], capture_output=True, text=True)
     pip = home / "bin" / "pip"
-    at_home = pip.exists() and str(home) in pip.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0]
+    first_line = pip.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0] if pip.exists() else ""
+    at_home = str(home) in first_line
     if answer.returncode == 0 and answer.stdout.strip() == wanted["python"] and at_home:
         return {"python": wanted["python"], "place": wanted["place"]}
     return {}
@@ -120,7 +122,7 @@ def _create(home: Path) -> None:
 
 def _install_lock(home: Path, profile: str) -> None:
     """Install every locked package but LightFM, each checked against its hash."""
-    entries = read_lock(lock_path(profile, sys.version_info[:2]))
+    entries = read_lock(sys.version_info[:2], profile)
     say(f"Installing {len(entries)} locked packages")
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write("".join(entry for name, entry in entries.items() if name != LIGHTFM))
@@ -129,7 +131,7 @@ def _install_lock(home: Path, profile: str) -> None:
 
 
 def _ensure_lightfm(home: Path, profile: str, before: str) -> str:
-    """Install LightFM, or for ``run`` say why the demo does without; return what the stamp should remember."""
+    """Install LightFM, or for ``run`` say why the demo does without; return what to remember of it."""
     state = _compiler_state()
     if profile == "run" and before == state:
         say(f"{RULES_ONLY} (last try: {_log().relative_to(ROOT)}; `make clean` tries again)")
@@ -154,19 +156,20 @@ def lightfm_wheel(home: Path) -> Path | None:
     pip's own cache, which may hold a build for another processor. Newer Pythons take the published one.
     """
     folder = wheel_folder()
-    entry = read_lock(lock_path("run", sys.version_info[:2]))[LIGHTFM]
+    entry = read_lock(sys.version_info[:2], "run")[LIGHTFM]
     pattern = f"lightfm_next-{entry.split('==')[1].split()[0]}-*.whl"
     if kept := sorted(folder.glob(pattern)):
         return kept[0]
     folder.mkdir(parents=True, exist_ok=True)
     from_source = sys.version_info[:2] == (3, 11)
-    say("Building LightFM from source, portable (once, about half a minute)" if from_source else "Fetching LightFM")
+    say("Building LightFM from source (once, about half a minute)" if from_source else "Fetching LightFM")
     with tempfile.TemporaryDirectory() as scratch, _log().open("w") as log:
         Path(scratch, "lightfm.txt").write_text(entry, encoding="utf-8")
-        command = [home / "bin" / "python", "-m", "pip", "wheel", "--no-cache-dir", "--no-deps", "--require-hashes"]
+        command = [str(home / "bin" / "python"), "-m", "pip", "wheel", "--no-cache-dir", "--no-deps"]
         command += ["--no-binary", LIGHTFM] if from_source else []
-        command += ["--wheel-dir", scratch, "-r", f"{scratch}/lightfm.txt"]
-        done = subprocess.run(command, stdout=log, stderr=log, env={**_pip_environment(), "LIGHTFM_NO_CFLAGS": "1"})
+        command += ["--wheel-dir", scratch, "--require-hashes", "-r", f"{scratch}/lightfm.txt"]
+        portable = {**_pip_environment(), "LIGHTFM_NO_CFLAGS": "1"}
+        done = subprocess.run(command, stdout=log, stderr=log, env=portable)
         built = list(Path(scratch).glob(pattern))
         if done.returncode or not built:
             return None
@@ -175,8 +178,8 @@ def lightfm_wheel(home: Path) -> Path | None:
 
 def _try_lightfm(home: Path, wheel: Path) -> bool:
     """Install the wheel and import it once: a published 1.18.7 installed well and could not be imported."""
-    python = home / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--no-index", "--no-deps", "--force-reinstall", wheel]
+    python = str(home / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--no-index", "--no-deps", "--force-reinstall", str(wheel)]
     with _log().open("a") as log:
         for step in (install, [python, "-W", "ignore", "-c", "import lightfm"]):
             if subprocess.run(step, stdout=log, stderr=log, env=_pip_environment()).returncode:
@@ -202,9 +205,9 @@ def _compiler_state() -> str:
 
 
 def _pip(home: Path, *arguments: str) -> None:
-    command = [str(home / "bin" / "python"), "-m", "pip", "--quiet", *arguments]
+    command = [str(home / "bin" / "python"), "-m", "pip", "-qq", *arguments]
     if subprocess.run(command, stdout=sys.stderr, env=_pip_environment()).returncode:
-        sys.exit("MyCity: pip could not finish (see above); is there a network? Running make again goes on from here.")
+        sys.exit("MyCity: pip could not finish (see above); is there a network? Run make again to go on.")
 
 
 def _pip_environment() -> dict[str, str]:

@@ -9,7 +9,6 @@ address: a lock holds names, versions, markers and hashes. Why: docs/decisions/0
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -20,27 +19,39 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "requirements"
+DIVIDER = "# ---- from here on: tests, checks and PostgreSQL only ----"
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 
 
-def lock_path(profile: str, version: tuple[int, int]) -> Path:
-    """Name the lock of ``run`` (what the demo needs) or ``dev`` (everything).
+def read_lock(version: tuple[int, int], profile: str = "dev") -> dict[str, str]:
+    """Map each package's name to its entry in the lock of that Python, markers and hashes included.
 
-    A Python newer than those we test takes the newest lock, which holds for later versions too.
+    Args:
+        version: Major and minor; a Python newer than those we test takes the newest lock, which
+            holds for later versions too.
+        profile: ``run`` for what the demo needs (the file's first part), ``dev`` for everything.
+
+    Raises:
+        FileNotFoundError: If that lock was not written yet.
     """
+    text = lock_path(version).read_text(encoding="utf-8")
+    if profile == "run":
+        text = text.split(DIVIDER, 1)[0]
+    return _entries(text)
+
+
+def lock_path(version: tuple[int, int]) -> Path:
+    """Name the lock file for a Python version."""
     major, minor = min(max(version, SUPPORTED[0]), SUPPORTED[-1])
-    suffix = "-run" if profile == "run" else ""
-    return FOLDER / f"py{major}{minor}{suffix}.txt"
+    return FOLDER / f"py{major}{minor}.txt"
 
 
-def read_lock(path: Path) -> dict[str, str]:
-    """Map each package's name to its entries, markers and hashes included, in the file's order."""
+def _entries(text: str) -> dict[str, str]:
     entries: dict[str, str] = {}
     name = ""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         if line.startswith((" ", "\t")):
-            if name and not line.lstrip().startswith("#"):
-                entries[name] += line + "\n"
+            entries[name] += line + "\n"
         elif line and not line.startswith("#"):
             name = re.split(r"[=<>!~; \[]", line, maxsplit=1)[0]
             entries[name] = entries.get(name, "") + line + "\n"
@@ -57,39 +68,44 @@ def write(upgrade: bool) -> None:
     """Resolve every lock; without ``upgrade`` the pins that still fit stay as they are."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        venv.create(f"{scratch}/venv", with_pip=True)
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        venv.create(scratch / "venv", with_pip=True)
         print("Fetching uv, which resolves ...", file=sys.stderr)
-        subprocess.run([f"{scratch}/venv/bin/python", "-m", "pip", "install", "-q", "uv"], check=True)
-        build = Path(scratch, "build.in")
-        build.write_text("\n".join(pyproject["build-system"]["requires"]) + "\n", encoding="utf-8")
+        subprocess.run([scratch / "venv/bin/python", "-m", "pip", "install", "-q", "uv"], check=True)
+        # The build backend is locked too: the project installs itself without a network or isolation.
+        backend = "\n".join(pyproject["build-system"]["requires"])
+        (scratch / "build.in").write_text(backend + "\n", encoding="utf-8")
         for version in SUPPORTED:
-            full = lock_path("dev", version)
-            _compile(f"{scratch}/venv/bin/uv", version, full, build, ["--all-extras"], upgrade)
-            pins = Path(scratch, "pins.txt")
-            pins.write_text("\n".join(map(plain, read_lock(full).values())) + "\n", encoding="utf-8")
-            extras = ["--extra", "train", "--constraints", str(pins)]
-            _compile(f"{scratch}/venv/bin/uv", version, lock_path("run", version), build, extras, upgrade)
+            print(f"Resolving {lock_path(version).relative_to(ROOT)} ...", file=sys.stderr)
+            _write_one(scratch, version, upgrade)
 
 
-def _compile(uv: str, version: tuple[int, int], output: Path, build: Path, what: list[str], upgrade: bool) -> None:
-    print(f"Resolving {output.relative_to(ROOT)} ...", file=sys.stderr)
-    command = [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-annotate", "--no-header"]
-    command += ["--no-emit-index-url", "--no-emit-find-links"]
-    command += ["--python-version", f"{version[0]}.{version[1]}", "--output-file", str(output), *what]
-    command += ["--upgrade"] if upgrade else []
-    # Run from the root with relative names, so that no path of this machine reaches the file.
-    subprocess.run([*command, "pyproject.toml", str(build)], check=True, cwd=ROOT, env=_quiet_environment())
-    title = "everything" if not output.stem.endswith("-run") else "what `make run` installs (base and [train])"
+def _write_one(scratch: Path, version: tuple[int, int], upgrade: bool) -> None:
+    everything, run, pins = scratch / "everything.txt", scratch / "run.txt", scratch / "pins.txt"
+    everything.write_bytes(lock_path(version).read_bytes() if lock_path(version).exists() else b"")
+    _compile(scratch, version, everything, "--all-extras", "--generate-hashes", *["--upgrade"] * upgrade)
+    entries = _entries(everything.read_text(encoding="utf-8"))
+    pins.write_text("\n".join(map(plain, entries.values())) + "\n", encoding="utf-8")
+    run.unlink(missing_ok=True)
+    _compile(scratch, version, run, "--extra", "train", "--constraints", str(pins))
+    needed = _entries(run.read_text(encoding="utf-8"))
     header = (
-        f"# Lock for Python {version[0]}.{version[1]}: {title}, with hashes for every platform.\n"
+        f"# Lock for Python {version[0]}.{version[1]}, with hashes for every platform.\n"
         "# Written by `make lock`; do not edit. Why it is so: docs/decisions/0003-locks.md\n"
+        "# First part: what `make run` installs (base and [train]).\n"
     )
-    output.write_text(header + output.read_text(encoding="utf-8"), encoding="utf-8")
+    first = "".join(entry for name, entry in entries.items() if name in needed)
+    rest = "".join(entry for name, entry in entries.items() if name not in needed)
+    lock_path(version).write_text(f"{header}{first}{DIVIDER}\n{rest}", encoding="utf-8")
 
 
-def _quiet_environment() -> dict[str, str]:
-    return {**os.environ, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+def _compile(scratch: Path, version: tuple[int, int], output: Path, *what: str) -> None:
+    command = [str(scratch / "venv/bin/uv"), "pip", "compile", "--quiet", "--universal"]
+    command += ["--python-version", f"{version[0]}.{version[1]}", "--no-annotate", "--no-header"]
+    command += ["--no-emit-index-url", "--no-emit-find-links", "--output-file", str(output), *what]
+    command += ["pyproject.toml", str(scratch / "build.in")]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr)
 
 
 def main(arguments: list[str]) -> int:
@@ -100,8 +116,7 @@ def main(arguments: list[str]) -> int:
         case ["write", "--upgrade"]:
             write(upgrade=True)
         case ["constraints"]:
-            for entry in read_lock(lock_path("dev", sys.version_info[:2])).values():
-                print(plain(entry))
+            print("\n".join(map(plain, read_lock(sys.version_info[:2]).values())))
         case _:
             print(__doc__, file=sys.stderr)
             return 2

@@ -127,6 +127,7 @@ class NoticeStore:
             changed["fresh_at"] = content.published or row.released_at or row.created_at
             if major and row.state in PUBLIC_STATES:
                 changed |= {"material_number": _take_numbers(connection, 1) + 1, "changed_at": at}
+            _take_numbers(connection, 1, "edit")
             connection.execute(update(notice).where(notice.c.id == notice_id).values(changed))
             connection.execute(
                 insert(notice_revision),
@@ -226,10 +227,14 @@ class NoticeStore:
             return _with_tags(connection, connection.execute(query).all())
 
     def pickable(self, now: datetime, *, limit: int = 5000) -> list[Notice]:
-        """List released notices in force at ``now``, without their bodies, freshest first."""
+        """List released notices published by and in force at ``now``, without bodies, freshest first."""
         query = (
             select(*_LIGHT)
-            .where(notice.c.state == "released", or_(notice.c.expires.is_(None), notice.c.expires > now))
+            .where(
+                notice.c.state == "released",
+                notice.c.fresh_at <= now,
+                or_(notice.c.expires.is_(None), notice.c.expires > now),
+            )
             .order_by(notice.c.fresh_at.desc(), notice.c.id.desc())
             .limit(limit)
         )
@@ -263,6 +268,18 @@ class NoticeStore:
                 for r in connection.execute(query)
             ]
 
+    def at_revisions(self, wanted: Mapping[int, int]) -> dict[int, Notice]:
+        """Return notices as they read at given revisions (id → revision); purged ones are missing."""
+        found = self.many(wanted)
+        with self._db.read() as connection:
+            for part in _chunks([i for i, notice in found.items() if notice.revision != wanted[i]]):
+                query = select(notice_revision).where(notice_revision.c.notice_id.in_(part))
+                for row in connection.execute(query):
+                    if row.revision == wanted[row.notice_id]:
+                        content = NoticeContent.from_dict(row.content)
+                        found[row.notice_id] = replace(found[row.notice_id], revision=row.revision, content=content)
+        return {i: item for i, item in found.items() if item.state != "purged"}
+
     def last_major(self, ids: Iterable[int]) -> dict[int, Revision]:
         """Return the newest major revision after the first of each notice that has one."""
         found: dict[int, Revision] = {}
@@ -288,6 +305,12 @@ class NoticeStore:
         """Return the newest number of the material sequence; 0 if nothing was ever released."""
         with self._db.read() as connection:
             return connection.scalar(select(counter.c.value).where(counter.c.name == "material")) or 0
+
+    def change_numbers(self) -> tuple[int, int]:
+        """Return the newest (material number, edit number): while both stand, no notice reads differently."""
+        with self._db.read() as connection:
+            found = {row.name: row.value for row in connection.execute(select(counter))}
+        return found.get("material", 0), found.get("edit", 0)
 
     def counts(self) -> Counts:
         """Count notices by state and those without a theme."""
@@ -329,10 +352,10 @@ class NoticeStore:
             return str(connection.scalar(select(installation.c.value).where(installation.c.name == name)))
 
 
-def _take_numbers(connection: Connection, count: int) -> int:
-    """Reserve ``count`` numbers; returns the one before the first of them."""
-    insert_missing(connection, counter, [{"name": "material", "value": 0}], ["name"])
-    statement = update(counter).where(counter.c.name == "material").values(value=counter.c.value + count)
+def _take_numbers(connection: Connection, count: int, name: str = "material") -> int:
+    """Reserve ``count`` numbers of a counter; returns the one before the first of them."""
+    insert_missing(connection, counter, [{"name": name, "value": 0}], ["name"])
+    statement = update(counter).where(counter.c.name == name).values(value=counter.c.value + count)
     return int(connection.execute(statement.returning(counter.c.value)).scalar_one()) - count
 
 

@@ -23,8 +23,8 @@ WEIGHTS = {"title": 1.0, "upstream": 0.9, "doc_type": 0.8, "agency": 0.7, "text"
 HEAD = 400
 #: Most leaf themes a notice keeps; a list of everything helps nobody.
 MAX_THEMES = 4
-#: With this many themes from title, tags or type, what the text merely mentions adds nothing.
-ENOUGH_STRONG = 2
+#: Where title, tags or kind of document name a theme, a theme of the text alone must come back this often.
+INSIST = 4
 
 _CITY_WORDS = frozenset({"市级", "本市", "全市"})
 _COUNTRY_WORDS = frozenset({"全国", "国家级", "中央", "国家"})
@@ -73,6 +73,7 @@ class _Evidence:
     agency: frozenset[int]
     text: frozenset[int]  # counts as said in the text
     anywhere: frozenset[int]
+    words: frozenset[int]  # of every part
     often: Counter[int]
 
 
@@ -119,6 +120,7 @@ class Tagger:
         self._rules = [_compile(rule, words) for rule in city.rules]
         self._topic_words = frozenset(words.numbers.values())
         self._decoys = frozenset(words.number(word) for word in city.decoys)
+        self._only_decoys = self._decoys - self._topic_words
         self._place_of, self._careful = _place_words(city, words)
         self._agency_of = {
             words.number(name): slug
@@ -127,6 +129,7 @@ class Tagger:
         }
         self._by_upstream = _index(self._rules, lambda rule: rule.upstream)
         self._by_doc_type = _index(self._rules, lambda rule: rule.doc_type)
+        self._numbers = words.numbers
         self._spelling = list(words.numbers)
         self._city_names = _names_of(city.places[city.place])
         self._by_word: dict[int, list[_Compiled]] = {}
@@ -150,8 +153,8 @@ class Tagger:
             region: The source's own word for the area ("市级", "上海市", "UK").
 
         Returns:
-            One tag per kind and code, with its strongest cause; sorted by kind, then weight (highest first), then
-            code. Empty if no rule fires.
+            One tag per kind and code, with its strongest cause; sorted by kind, then weight (highest first),
+            then code. Empty if no rule fires.
         """
         title, text, agency, region = map(normalise, (title, text, agency, region))
         issuer, subject = _split_issuer(title)
@@ -186,8 +189,9 @@ class Tagger:
             source_place: Place code of its source, used when the region says nothing.
 
         Returns:
-            Level (country, city, district, street, elsewhere, unknown) and place code. A zone inside one district
-            has level street, a zone of several has level district. The issuer's place beats the title's.
+            Level (country, city, district, street, elsewhere, unknown) and place code. A zone inside one
+            district has level street, a zone of several has level district. The issuer's place beats the
+            title's.
         """
         word = normalise(region)
         if self._is_elsewhere(word):
@@ -211,7 +215,7 @@ class Tagger:
         traps = [hit for hit in hits if hit.word in self._decoys]
         if not traps:
             return hits
-        return [hit for hit in hits if hit.word not in self._decoys and not any(_inside(hit, t) for t in traps)]
+        return [h for h in hits if h.word not in self._only_decoys and not any(_inside(h, t) for t in traps)]
 
     def _evidence(self, title: list[_Hit], agency: list[_Hit], text: list[_Hit]) -> _Evidence:
         in_title = frozenset(hit.word for hit in title)
@@ -219,14 +223,15 @@ class Tagger:
         head = {hit.word for hit in text if hit.start < HEAD}
         said = frozenset(word for word, n in often.items() if n > 1 or word in head)
         by_issuer = frozenset(hit.word for hit in agency)
-        return _Evidence(in_title, by_issuer, said | in_title, in_title | frozenset(often), often)
+        anywhere = in_title | frozenset(often)
+        return _Evidence(in_title, by_issuer, said | in_title, anywhere, anywhere | by_issuer, often)
 
     # Rules
 
     def _rule_tags(self, seen: _Evidence, doc_type: str, upstream: Sequence[str]) -> Iterator[Tag]:
-        candidates = {r.rule.id: r for word in seen.anywhere | seen.agency for r in self._by_word.get(word, ())}
-        for rule in candidates.values():
-            if not self._blocked(rule, seen):
+        """What the rules say: first by words, then by the source's own tags and kind of document."""
+        for rule in {r.rule.id: r for word in seen.words for r in self._by_word.get(word, ())}.values():
+            if _allowed(rule, seen):
                 yield from self._word_tags(rule, seen)
         for where, table, values in (
             ("upstream", self._by_upstream, _spellings(upstream)),
@@ -234,33 +239,27 @@ class Tagger:
         ):
             for value in values:
                 for rule in table.get(value, ()):
-                    if not self._blocked(rule, seen):
+                    if _allowed(rule, seen):
                         yield _tag(rule, where, value)
 
-    @staticmethod
-    def _blocked(rule: _Compiled, seen: _Evidence) -> bool:
-        everything = seen.anywhere | seen.agency
-        return bool(rule.unless & everything) or bool(rule.also and not rule.also & everything)
-
     def _word_tags(self, rule: _Compiled, seen: _Evidence) -> Iterator[Tag]:
+        """At most one tag for each part of the notice; the rule's first word found there is the cause."""
+        text = frozenset[int]() if rule.unless & seen.anywhere else seen.text
         for where, numbers, there in (
             ("title", rule.title, seen.title),
             ("agency", rule.agency, seen.agency),
-            ("text", rule.text, seen.text),
+            ("text", rule.text, text),
         ):
-            for number in numbers:
-                if number in there:
-                    yield _tag(rule, where, self._spelling[number])
-                    break
+            if (number := next((n for n in numbers if n in there), None)) is not None:
+                yield _tag(rule, where, self._spelling[number])
 
     def _few_themes(self, found: dict[tuple[str, str], Tag], seen: _Evidence) -> set[tuple[str, str]]:
         """The leaf themes worth keeping: strong ones first, then those whose word comes back most often."""
         themes = [tag for tag in found.values() if tag.kind == "theme"]
-        strong = [tag for tag in themes if tag.weight > WEIGHTS["text"]]
-        if len(strong) >= ENOUGH_STRONG:
-            themes = strong
-        number = {word: n for n, word in enumerate(self._spelling)} if len(themes) > MAX_THEMES else {}
-        themes.sort(key=lambda t: (-t.weight, -seen.often[number.get(t.cause.partition(":")[2], -1)], t.code))
+        often = {t.code: seen.often[self._numbers.get(t.cause.partition(":")[2], -1)] for t in themes}
+        if any(tag.weight > WEIGHTS["agency"] for tag in themes):
+            themes = [t for t in themes if t.weight > WEIGHTS["text"] or often[t.code] >= INSIST]
+        themes.sort(key=lambda t: (-t.weight, -often[t.code], t.code))
         return {(tag.kind, tag.code) for tag in themes[:MAX_THEMES]}
 
     # Places and agencies
@@ -268,11 +267,15 @@ class Tagger:
     def _longest(self, hits: list[_Hit]) -> list[_Hit]:
         """Names of places and agencies that are not part of a longer such name."""
         names = [hit for hit in hits if hit.word in self._place_of or hit.word in self._agency_of]
-        return [hit for hit in names if not any(_inside(hit, other) and hit != other for other in names)]
+        return [hit for hit in names if not any(_inside(hit, other) for other in names)]
 
     def _places_in(self, text: str, hits: list[_Hit]) -> list[tuple[str, _Hit]]:
-        names = sorted((h for h in self._longest(hits) if h.word in self._place_of), key=lambda h: h.start)
-        return [(self._place_of[h.word], h) for h in names if self._means_place(text, h, names)]
+        """Places named in ``text``; the name of an agency stands for its place."""
+        names = sorted(self._longest(hits), key=lambda h: h.start)
+        return [(self._seat(h.word), h) for h in names if self._means_place(text, h, names)]
+
+    def _seat(self, word: int) -> str:
+        return self._place_of.get(word) or self._city.agencies[self._agency_of[word]].place
 
     def _means_place(self, text: str, hit: _Hit, names: list[_Hit]) -> bool:
         """A careful name needs the city before it or another name beside it in a list."""
@@ -293,11 +296,12 @@ class Tagger:
         region: str,
     ) -> Iterator[Tag]:  # fmt: skip
         if place := self._region_place(region):
+            # The country and what lies elsewhere are said by the region only: texts name them all the time.
             yield from self._place_and_above(place.code, f"region:{region}", WEIGHTS["upstream"])
         for where, (words, hits) in (("title", title), ("agency", issuer)):
             for code, hit in self._places_in(words, hits):
                 yield from self._place_and_above(code, f"{where}:{self._spelling[hit.word]}", WEIGHTS[where])
-        in_text = self._places_in(*text)
+        in_text = [(code, hit) for code, hit in self._places_in(*text) if hit.word in self._place_of]
         often = Counter(code for code, _ in in_text)
         for code, hit in in_text:
             if hit.start < HEAD or often[code] > 1:
@@ -339,7 +343,7 @@ class Tagger:
         return "country" if place.kind == "province" else place.kind
 
     def _narrowest(self, strong: list[Tag], level: str) -> tuple[str, str] | None:
-        """The one place of the finest level that is named, not below ``level``; two of a level give what holds both."""
+        """The one place of the finest level named, not below ``level``; of two, what holds both."""
         order = ("street", "district", "city", "country")
         for source in ("@agency:", "@title:", "@region:"):
             named = {tag.code for tag in strong if source in tag.cause and f"place.{tag.code}@" in tag.cause}
@@ -355,7 +359,8 @@ class Tagger:
 
 def _compile(rule: Rule, words: _Words) -> _Compiled:
     kind, _, code = rule.tag.partition(":")
-    numbers = {key: tuple(map(words.number, getattr(rule, key))) for key in ("title", "text", "agency", "also", "unless")}
+    keys = ("title", "text", "agency", "also", "unless")
+    numbers = {key: tuple(map(words.number, getattr(rule, key))) for key in keys}
     return _Compiled(
         rule, kind, code, numbers["title"], numbers["text"], numbers["agency"],
         frozenset(numbers["also"]), frozenset(numbers["unless"]),
@@ -424,12 +429,17 @@ def _inside(hit: _Hit, other: _Hit) -> bool:
     return other.start <= hit.start and hit.end <= other.end and hit.end - hit.start < other.end - other.start
 
 
+def _allowed(rule: _Compiled, seen: _Evidence) -> bool:
+    """``unless`` words of the title or issuer forbid the rule; those of the body only silence the body."""
+    return not rule.unless & (seen.title | seen.agency) and not (rule.also and not rule.also & seen.words)
+
+
 def _tag(rule: _Compiled, where: str, word: str) -> Tag:
     return Tag(rule.kind, rule.code, f"{rule.rule.id}@{where}:{word}", WEIGHTS[where])
 
 
 def _keep(found: dict[tuple[str, str], Tag], tag: Tag) -> None:
-    """Remember the strongest cause; of equal ones the smaller cause, so that order of rules does not matter."""
+    """Remember the strongest cause; of equal ones the smaller, so that the order of rules does not matter."""
     old = found.get((tag.kind, tag.code))
     if old is None or (-tag.weight, tag.cause) < (-old.weight, old.cause):
         found[tag.kind, tag.code] = tag

@@ -1,0 +1,187 @@
+"""Digests: planning who gets one, building it from its recipe, sending what is due.
+
+Planning can be run twice: the outbox's unique key and the check of what a channel already carried
+keep a pick from coming twice by one channel. A digest holds only what editions chose; nothing is
+ranked here. Called by the scheduler and ``mycity digests``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from api.jobs.joining import stop_token
+from api.views import digest_view
+from api.wiring import Services
+from delivery.compose import TEMPLATE_VERSION, compose_mail, compose_sms
+from delivery.errors import SuppressedError
+from delivery.sending import SendReport, send_batch
+from delivery.types import Delivery, Message, NewDelivery
+from delivery.windows import allowed_at, daily_window, next_due, spaced
+from feeds.kernel.errors import NotFoundError
+from feeds.kernel.time import from_micros, local_date, to_micros
+from profiles.types import Edition, Pick, Subscription
+
+CHANNELS = ("email", "sms")
+# A digest that could not be sent for so long is of no use any more.
+_USEFUL_FOR = timedelta(hours=14)
+# Only what is at most this old is ever pushed or mailed (an archive never floods anybody).
+_PUSHED_AGE = timedelta(days=7)
+_BATCH = 500
+
+
+@dataclass(slots=True)
+class PlanReport:
+    """What planning did: digests planned, and subscriptions that had nothing to say."""
+
+    planned: int = 0
+    empty: int = 0
+    unverified: int = 0
+    notices: list[int] = field(default_factory=list)
+
+
+def plan(services: Services, *, now: datetime | None = None) -> PlanReport:
+    """Plan a digest for every subscription whose hour has come."""
+    now = now or services.clock.now()
+    report = PlanReport()
+    for subscription in _due(services, now):
+        _plan_one(services, subscription, now, report)
+    return report
+
+
+def send(services: Services, *, limit: int = 500) -> SendReport:
+    """Send due messages of every lane until none is left or ``limit`` is reached."""
+    lanes = ("alert", "confirmation", "immediate", "digest")
+    services.outbox.release_expired(services.clock.now())
+    return send_batch(
+        services.outbox,
+        services.channels,
+        lambda row: build(services, row),
+        lanes=lanes,
+        limit=limit,
+        clock=services.clock,
+    )
+
+
+def build(services: Services, row: Delivery) -> Message | None:
+    """Make the message of an outbox row from its recipe; the same recipe gives the same bodies.
+
+    Raises:
+        SuppressedError: If the resident stopped the channel, gave no address, or left.
+    """
+    try:
+        profile = services.profiles.get(row.profile_id)
+    except NotFoundError as error:
+        raise SuppressedError("The profile was erased.") from error
+    contact = services.contacts.get(row.profile_id, row.channel)
+    if services.subscriptions.live(row.profile_id, row.channel) is None or contact is None:
+        raise SuppressedError(f"The channel {row.channel} was stopped.")
+    wanted = {notice_id for notice_id, _ in row.notices}
+    picks = [p for p in _picks(services.editions.by_ids(row.recipe["editions"])) if p.notice_id in wanted]
+    window = (from_micros(row.recipe["window"][0]), from_micros(row.recipe["window"][1]))
+    token = stop_token(services, row.profile_id, row.channel, at=window[1])
+    digest = digest_view(
+        services,
+        profile,
+        picks,
+        lang=row.recipe["lang"],
+        window=window,
+        surface="mail" if row.channel == "email" else "sms",
+        unsubscribe_url=f"{services.settings.base_url}/u/{token}",
+        revisions=dict(row.notices),
+    )
+    if not digest.entries:
+        return None
+    if row.channel == "sms":
+        return compose_sms(digest, to=contact.address, out_id=f"d{row.id}")
+    return compose_mail(
+        digest,
+        to=contact.address,
+        sender=services.settings.mail_from or f"notices@{services.authority}",
+        message_id=f"<d{row.id}@{services.authority}>",
+        date=window[1],
+    )
+
+
+def _due(services: Services, now: datetime) -> Iterator[Subscription]:
+    after = 0
+    while True:
+        found = services.subscriptions.due(now, channels=CHANNELS, limit=_BATCH, after=after)
+        yield from found
+        if len(found) < _BATCH:
+            return
+        after = found[-1].id
+
+
+def _plan_one(services: Services, subscription: Subscription, now: datetime, report: PlanReport) -> None:
+    """Enqueue first, advance after: a crash in between plans the same key again, which adds nothing."""
+    following = next_due(now, subscription.local_hour, services.zone)
+    # After a pause of the scheduler one digest covers everything since the last one.
+    start = daily_window(local_date(subscription.next_due_at, services.zone), subscription.local_hour, services.zone)[0]
+    end = daily_window(local_date(following, services.zone), subscription.local_hour, services.zone)[0]
+    row = _row(services, subscription, (start, end), now)
+    if row is None:
+        report.empty += 1
+    elif not _may_send(services, subscription):
+        report.unverified += 1
+    else:
+        report.planned += services.outbox.enqueue([row], now)
+        report.notices.extend(notice_id for notice_id, _ in row.notices)
+    services.subscriptions.advance(subscription.id, seen_due_at=subscription.next_due_at, next_due_at=following)
+
+
+def _row(
+    services: Services, subscription: Subscription, window: tuple[datetime, datetime], now: datetime
+) -> NewDelivery | None:
+    profile_id, channel = subscription.profile_id, subscription.channel
+    editions = [e for e in services.editions.between(profile_id, *window) if e.kind != "welcome"]
+    picks = _picks(editions)
+    if not picks:
+        return None
+    carried = {pair for row in services.outbox.for_profile(profile_id) if row.channel == channel for pair in row.notices}
+    found = services.notices.many(pick.notice_id for pick in picks)
+    shown = tuple(
+        (pick.notice_id, found[pick.notice_id].revision)
+        for pick in picks
+        if pick.notice_id in found
+        and found[pick.notice_id].state == "released"
+        and now - found[pick.notice_id].fresh_at <= _PUSHED_AGE
+        and (pick.notice_id, pick.revision) not in carried
+    )
+    if not shown:
+        return None
+    due = allowed_at(channel, spaced(services.outbox.last_push(profile_id), now), services.zone, "digest")
+    return NewDelivery(
+        dedupe_key=f"digest:{profile_id}:{channel}:{local_date(window[1], services.zone).isoformat()}",
+        profile_id=profile_id,
+        channel=channel,
+        lane="digest",
+        due_at=due,
+        expires_at=max(window[1], due) + _USEFUL_FOR,
+        recipe={
+            "editions": [edition.id for edition in editions],
+            "lang": subscription.lang,
+            "template": TEMPLATE_VERSION,
+            "window": [to_micros(window[0]), to_micros(window[1])],
+        },
+        notices=shown,
+    )
+
+
+def _may_send(services: Services, subscription: Subscription) -> bool:
+    """A real channel serves confirmed addresses only; capture serves all, it reaches nobody."""
+    channel = services.channels.get(subscription.channel)
+    if channel is None or channel.name == "capture":
+        return True
+    contact = services.contacts.get(subscription.profile_id, subscription.channel)
+    return contact is not None and contact.verified_at is not None
+
+
+def _picks(editions: list[Edition]) -> list[Pick]:
+    """Picks of several editions: newest edition first, each notice once, in its last place."""
+    seen: dict[int, Pick] = {}
+    for edition in reversed(editions):
+        for pick in edition.picks:
+            seen.setdefault(pick.notice_id, pick)
+    return list(seen.values())

@@ -1,0 +1,182 @@
+"""A resident joins, changes, stops, leaves. Joins profiles, tokens, contacts and selection.
+
+Called by the join page, the API and the command line; checks every code against the city first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from api.jobs.selecting import select_for
+from api.wiring import Services
+from delivery.windows import next_due
+from feeds.kernel.errors import UsageError
+from profiles.contacts import clean_address
+from profiles.tokens import Stop, derived_secret
+from profiles.types import Profile
+
+MAX_PLACES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a new resident gets; both secrets are shown this once."""
+
+    profile: Profile
+    feed_token: str
+    manage_secret: str
+
+
+def join(
+    services: Services, wish: Profile, *, email: str = "", phone: str = "", digest_hour: int = 8, verified: bool = False
+) -> Joined:
+    """Create a profile with a feed address and a welcome edition.
+
+    Args:
+        services: The joined parts.
+        wish: What they chose; its id and time are ignored.
+        email, phone: For digests; empty means none.
+        digest_hour: Local hour of the digests, 0 to 23.
+        verified: The address was confirmed by the caller (demo, import by an operator).
+
+    Raises:
+        UsageError: If a code is unknown to the city, or an address is none.
+    """
+    check(services, wish)
+    addresses = {"email": email, "sms": phone}
+    clean = {channel: clean_address(channel, text) for channel, text in addresses.items() if text}
+    now = services.clock.now()
+    profile, secret = services.profiles.create(wish, at=now)
+    token = services.tokens.issue(profile.id, at=now)
+    for purpose in _purposes(services, profile):
+        services.consents.give(profile.id, purpose, at=now)
+    for channel, address in clean.items():
+        services.contacts.put(profile.id, channel, address, at=now, verified=verified)
+        subscribe(services, profile, channel, digest_hour)
+    select_for(services, [profile.id])
+    return Joined(profile, token, secret)
+
+
+def subscribe(services: Services, profile: Profile, channel: str, hour: int) -> None:
+    """Start a daily digest on a channel at a local hour.
+
+    Raises:
+        UsageError: If the hour is outside what the channel may use.
+    """
+    if channel == "sms" and not 8 <= hour < 20:
+        raise UsageError(f"Text messages are sent from 8 to 20 o'clock, not at {hour}; choose an hour in between.")
+    if not 0 <= hour <= 23:
+        raise UsageError(f"There is no hour {hour}; choose 0 to 23.")
+    now = services.clock.now()
+    services.consents.give(profile.id, f"channel:{channel}", at=now)
+    services.subscriptions.start(
+        profile.id,
+        channel,  # type: ignore[arg-type]
+        local_hour=hour,
+        lang=profile.lang,
+        next_due_at=next_due(now, hour, services.zone),
+        at=now,
+    )
+
+
+def check(services: Services, wish: Profile) -> None:
+    """Check every code of a wish against the city.
+
+    Raises:
+        UsageError: Naming the first unknown code and the nearest known ones.
+    """
+    city = services.city
+    tags = [f"role:{code}" for code in wish.roles] + [f"place:{place.code}" for place in wish.places]
+    tags += [tag for tag in (*wish.interests, *wish.mutes) if not tag.startswith("word:")]
+    for tag in tags:
+        if not city.known(tag):
+            near = ", ".join(city.suggest(tag)) or "see /api/v1/vocabulary"
+            raise UsageError(f"{city.name.en} does not know {tag!r}; nearest: {near}.")
+    if len(wish.places) > MAX_PLACES:
+        raise UsageError(f"You can follow up to {MAX_PLACES} places; {len(wish.places)} were given.")
+
+
+def change(services: Services, wish: Profile) -> Profile:
+    """Replace what a resident chose; takes effect at the next selection."""
+    check(services, wish)
+    now = services.clock.now()
+    before = services.profiles.get(wish.id)
+    changed = services.profiles.change(wish)
+    for purpose in set(_purposes(services, before)) - set(_purposes(services, changed)):
+        services.consents.end(wish.id, purpose, at=now)
+    for purpose in set(_purposes(services, changed)) - set(_purposes(services, before)):
+        services.consents.give(wish.id, purpose, at=now)
+    return changed
+
+
+def mute(services: Services, profile_id: int, tag: str) -> Profile:
+    """Never pick a tag again for this resident."""
+    profile = services.profiles.get(profile_id)
+    return change(services, replace(profile, mutes=tuple(dict.fromkeys((*profile.mutes, tag)))))
+
+
+def new_feed_address(services: Services, profile_id: int, *, keep_old_days: int = 0) -> str:
+    """Make a new feed token; the old ones end now, or after up to 30 days."""
+    if not 0 <= keep_old_days <= 30:
+        raise UsageError("The old address can go on for 0 to 30 days.")
+    now = services.clock.now()
+    return services.tokens.issue(profile_id, at=now, old_ends_at=now + timedelta(days=keep_old_days))
+
+
+def stop_token(services: Services, profile_id: int, channel: str, *, at: datetime) -> str:
+    """Return the token of the one-click stop address of a channel; always the same one."""
+    token = derived_secret(services.key, "stop", profile_id, channel)
+    services.tokens.remember_stop(token, Stop(profile_id, channel), at=at)
+    return token
+
+
+def stop(services: Services, token: str) -> Stop | None:
+    """Stop what a one-click address stops; doing so twice is fine. ``None`` for an unknown one."""
+    found = services.tokens.find_stop(token)
+    if found is None:
+        return None
+    stop_channel(services, found.profile_id, found.channel)
+    return found
+
+
+def stop_channel(services: Services, profile_id: int, channel: str, reason: str = "unsubscribed") -> bool:
+    """End a channel's subscription and the consent to it; return whether one was live."""
+    now = services.clock.now()
+    services.consents.end(profile_id, f"channel:{channel}", at=now)
+    return services.subscriptions.end(profile_id, channel, at=now, reason=reason)
+
+
+def forget_behaviour(services: Services, profile_id: int) -> int:
+    """Delete what is known of a resident's behaviour; return how many events went."""
+    return services.feedback.forget(profile_id)
+
+
+def erase(services: Services, profile_id: int) -> None:
+    """Delete a profile and all that hangs on it, including what waits in the outbox."""
+    services.outbox.cancel_profile(profile_id, services.clock.now())
+    services.profiles.erase(profile_id)
+
+
+def export(services: Services, profile_id: int) -> dict[str, object]:
+    """Return everything held about a resident, as JSON-ready values."""
+    from dataclasses import asdict
+
+    profile = services.profiles.get(profile_id)
+    contacts = [services.contacts.get(profile_id, channel) for channel in ("email", "sms")]
+    editions = services.editions.between(profile_id, profile.created_at, services.clock.now() + timedelta(days=1))
+    held: dict[str, Sequence[object]] = {
+        "contacts": [asdict(item) for item in contacts if item],
+        "consents": [asdict(item) for item in services.consents.all(profile_id)],
+        "subscriptions": [asdict(item) for item in services.subscriptions.of(profile_id)],
+        "editions": [asdict(item) for item in editions],
+        "feedback": [asdict(item) for item in services.feedback.of(profile_id)],
+    }
+    return {"profile": asdict(profile), **held}
+
+
+def _purposes(services: Services, profile: Profile) -> list[str]:
+    """What this profile needs separate consent for: sensitive roles and interests."""
+    tags = [f"role:{code}" for code in profile.roles] + list(profile.interests)
+    return [f"sensitive:{tag}" for tag in tags if services.city.is_sensitive(tag)]

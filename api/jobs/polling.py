@@ -1,0 +1,44 @@
+"""Polling the sources that are due. Called by the scheduler and ``mycity sources poll``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from api.wiring import Services
+from feeds.intake.sources import Source
+from feeds.intake.types import IngestReport
+from feeds.kernel.errors import MycityError
+
+_log = structlog.get_logger(__name__)
+
+
+def poll_due(services: Services) -> list[tuple[Source, IngestReport]]:
+    """Poll every source whose time has come; one that fails does not stop the others."""
+    return poll(services, services.sources.due(services.clock.now()))
+
+
+def poll(
+    services: Services,
+    sources: list[Source],
+    *,
+    failed: Callable[[Source, MycityError], None] | None = None,
+) -> list[tuple[Source, IngestReport]]:
+    """Poll some sources one after the other.
+
+    Args:
+        services: The joined parts.
+        sources: Which.
+        failed: Called for each source that did not answer or was no feed.
+    """
+    done = []
+    client = services.client()
+    for source in sources:
+        try:
+            done.append((source, services.ingestor.poll(source, client)))
+        except MycityError as error:
+            _log.warning("poll_failed", source=source.slug, error=str(error))
+            if failed is not None:
+                failed(source, error)
+    return done

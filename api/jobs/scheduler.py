@@ -1,0 +1,79 @@
+"""The timer: APScheduler fires ticks, nothing more. The only module that imports apscheduler.
+
+What is due is decided by rows in the database, never by the timer's own memory, so a missed tick
+costs a delay and a doubled one nothing. Called by ``mycity serve`` and ``mycity scheduler``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from api.jobs.digests import plan, send
+from api.jobs.polling import poll_due
+from api.jobs.selecting import select_all
+from api.wiring import Services
+from delivery.channels.capture import CaptureChannel
+
+_log = structlog.get_logger(__name__)
+
+
+def tick_digests(services: Services) -> dict[str, int]:
+    """Plan due digests and send due messages."""
+    planned = plan(services)
+    sent = send(services)
+    return {"planned": planned.planned, "claimed": sent.claimed, "sent": sent.sent}
+
+
+def housekeeping(services: Services) -> dict[str, int]:
+    """Expire notices whose period is over and captured messages that are too old."""
+    now = services.clock.now()
+    removed = 0
+    for channel in {id(item): item for item in services.channels.values()}.values():
+        if isinstance(channel, CaptureChannel):
+            removed += channel.expire(timedelta(days=services.settings.capture_days), now)
+    return {"expired": len(services.notices.expire_due(now)), "captures_removed": removed}
+
+
+def start(services: Services) -> Callable[[], None]:
+    """Start ticking in the background.
+
+    Returns:
+        A function that stops the timer and waits for a tick under way.
+    """
+    settings = services.settings
+    timer: Any = BackgroundScheduler(timezone=services.zone)
+    ticks: tuple[tuple[str, Callable[[Services], Any], int], ...] = (
+        ("poll", poll_due, settings.poll_seconds),
+        ("select", select_all, settings.select_minutes * 60),
+        ("digests", tick_digests, settings.digest_minutes * 60),
+        ("housekeeping", housekeeping, 3600),
+    )
+    for name, tick, seconds in ticks:
+        timer.add_job(
+            _guarded(name, tick, services),
+            "interval",
+            seconds=seconds,
+            id=name,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=seconds,
+        )
+    timer.start()
+    return timer.shutdown
+
+
+def _guarded(name: str, tick: Callable[[Services], Any], services: Services) -> Callable[[], None]:
+    """A tick that fails is logged and tried again at its next time; it never stops the timer."""
+
+    def run() -> None:
+        try:
+            _log.info("tick", job=name, result=str(tick(services))[:300])
+        except Exception as error:
+            _log.error("tick_failed", job=name, error=f"{type(error).__name__}: {error}")
+
+    return run

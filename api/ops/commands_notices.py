@@ -1,0 +1,295 @@
+"""Commands about notices: sources, notices, tags, staff, audit."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.jobs.polling import poll
+from api.ops import console
+from api.wiring import Services
+from feeds.catalogue.notices import Notice
+from feeds.desk.editing import SYSTEM
+from feeds.intake.sources import Source
+from feeds.intake.types import IngestReport
+from feeds.kernel.errors import MycityError, UsageError
+from feeds.kernel.time import from_micros
+
+_SHOWN_ODDITIES = 40
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    sources = typer.Typer(no_args_is_help=True, help="Upstream sources: add, list, poll, test, pause.")
+    notices = typer.Typer(no_args_is_help=True, help="Notices: import, export, publish, withdraw, purge.")
+    tags = typer.Typer(no_args_is_help=True, help="Tags: what the rules say of a text, and what has no theme.")
+    staff = typer.Typer(no_args_is_help=True, help="Who may use the editor pages.")
+    audit = typer.Typer(no_args_is_help=True, help="The record of what was done at the desk.")
+    sources.command("add")(sources_add)
+    sources.command("list")(sources_list)
+    sources.command("poll")(sources_poll)
+    sources.command("test")(sources_test)
+    sources.command("pause")(sources_pause)
+    notices.command("import")(notices_import)
+    notices.command("export")(notices_export)
+    notices.command("publish")(notices_publish)
+    notices.command("withdraw")(notices_withdraw)
+    notices.command("purge")(notices_purge)
+    tags.command("suggest")(tags_suggest)
+    tags.command("untagged")(tags_untagged)
+    staff.command("add")(staff_add)
+    audit.command("verify")(audit_verify)
+    for name, group in (("sources", sources), ("notices", notices), ("tags", tags), ("staff", staff), ("audit", audit)):
+        app.add_typer(group, name=name)
+
+
+def sources_add(
+    url: str,
+    name: Annotated[str, typer.Option(help="How people call it; default: the feed's own title.")] = "",
+    agency: Annotated[str, typer.Option(help="The office that publishes it.")] = "",
+    place: Annotated[str, typer.Option(help="Code of the place it speaks for; default: the city.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence or attribution shown with each entry.")] = "",
+    minutes: Annotated[int, typer.Option(help="Poll at most this often.", min=5)] = 60,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch and show what would be stored; store nothing.")] = False,
+) -> None:
+    """Add an RSS or Atom source after looking at it once."""
+    with console.services() as services:
+        found = services.ingestor.look(url, services.client())
+        if dry_run:
+            _show_preview(found.title, found.entries)
+            return
+        source = services.sources.add(
+            name=name or found.title or url,
+            url=url,
+            agency=agency,
+            place=place or services.city.place,
+            licence=licence,
+            lang=found.lang,
+            timezone=services.zone.key,
+            interval_s=minutes * 60,
+            at=services.clock.now(),
+        )
+        console.say(
+            f"Added {source.slug} ({source.name}, {len(found.entries)} entries now); `mycity sources poll` reads it.",
+            slug=source.slug,
+            name=source.name,
+            entries=len(found.entries),
+        )
+
+
+def sources_list() -> None:
+    """List sources with how they are doing."""
+    with console.services() as services:
+        rows = [
+            (item.slug, item.name, item.url or item.kind, item.polls, item.failures, "paused" if item.paused else "", item.last_error)
+            for item in services.sources.list()
+        ]
+        columns = ("slug", "name", "address", "polls", "failures", "state", "last_error")
+        console.table("Sources 信源", columns, rows, "sources")
+
+
+def sources_poll(
+    slug: Annotated[str, typer.Argument(help="Only this source; default: all that are due.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be stored; store nothing.")] = False,
+) -> None:
+    """Poll sources and store what is new."""
+    with console.services() as services:
+        chosen = [services.sources.by_slug(slug)] if slug else services.sources.due(services.clock.now())
+        if dry_run:
+            for source in chosen:
+                found = services.ingestor.look(source.url or "", services.client())
+                _show_preview(found.title, found.entries)
+            return
+        failures: list[tuple[Source, MycityError]] = []
+        done = poll(services, chosen, failed=lambda source, error: failures.append((source, error)))
+        rows = [(s.slug, r.read, r.new, r.changed, r.same, len(r.oddities), "") for s, r in done]
+        rows += [(s.slug, 0, 0, 0, 0, 0, str(error)) for s, error in failures]
+        columns = ("source", "read", "new", "changed", "same", "oddities", "error")
+        console.table("Polled 已抓取", columns, rows, "polled")
+        if failures:
+            raise typer.Exit(1)
+
+
+def sources_test(url: str) -> None:
+    """Fetch an address and say what it is; store nothing."""
+    with console.services() as services:
+        found = services.ingestor.look(url, services.client())
+        _show_preview(found.title, found.entries)
+
+
+def sources_pause(slug: str, resume: Annotated[bool, typer.Option("--resume")] = False) -> None:
+    """Stop polling a source, or go on with --resume."""
+    with console.services() as services:
+        services.sources.pause(slug, not resume)
+        console.say(f"{slug} is {'polled again' if resume else 'paused'}.", slug=slug, paused=not resume)
+
+
+def notices_import(
+    file: Path,
+    max_oddities: Annotated[int, typer.Option(help="How many oddities to print; all are counted.")] = _SHOWN_ODDITIES,
+) -> None:
+    """Import a notice file (JSON Lines or CSV); every row that can be read is kept."""
+    with console.services() as services, console.progress({"import": f"Importing {file.name}"}) as progress:
+        report = services.ingestor.import_file(file, progress=lambda done, total: progress("import", done, total))
+        _say_import(services, file, report, max_oddities)
+
+
+def notices_export(file: Path) -> None:
+    """Export every notice to a JSON Lines file, in the format that import reads."""
+    with console.services() as services:
+        names = {source.id: source.name for source in services.sources.list()}
+        temporary = file.with_suffix(file.suffix + ".part")
+        count = 0
+        with temporary.open("w", encoding="utf-8") as stream:
+            for item in services.notices.export():
+                if item.state != "purged":
+                    stream.write(json.dumps(_exported(item, names), ensure_ascii=False) + "\n")
+                    count += 1
+        temporary.replace(file)
+        console.say(f"Wrote {count} notices to {file}.", written=count, file=str(file))
+
+
+def notices_publish(notice_id: int) -> None:
+    """Release a draft or a notice in review (an operator's override; it is in the audit)."""
+    with console.services() as services:
+        notice = services.notices.get(notice_id)
+        if notice.state == "draft":
+            services.desk.submit(notice_id, SYSTEM)
+        released = services.notices.set_state(
+            notice_id, "released", at=services.clock.now(), frm=("in_review", "scheduled")
+        )
+        services.audit.append(
+            "override", actor="operator", at=services.clock.now(), notice_id=notice_id, details={"step": "approve"}
+        )
+        console.say(f"Notice {notice_id} is {released.state}.", id=notice_id, state=released.state)
+
+
+def notices_withdraw(notice_id: int, reason: Annotated[str, typer.Option(help="Shown to readers.")]) -> None:
+    """Withdraw a notice; it stays readable, marked with the reason."""
+    with console.services() as services:
+        state = services.desk.withdraw(notice_id, reason, SYSTEM).state
+        console.say(f"Notice {notice_id} is {state}.", id=notice_id, state=state)
+
+
+def notices_purge(notice_id: int, reason: Annotated[str, typer.Option(help="Kept in the audit.")]) -> None:
+    """Remove what a notice said from everywhere; a neutral tombstone stays."""
+    with console.services() as services:
+        services.desk.purge(notice_id, reason, SYSTEM)
+        console.say(f"Notice {notice_id} was purged.", id=notice_id, state="purged")
+
+
+def tags_suggest(text: str, agency: Annotated[str, typer.Option()] = "") -> None:
+    """Show which tags the rules give a title, and why."""
+    with console.services() as services:
+        tags = services.tagger.tag(title=text, text="", agency=agency)
+        rows = [
+            (f"{tag.kind}:{tag.code}", services.city.label(f"{tag.kind}:{tag.code}", "zh"), round(tag.weight, 2), tag.cause)
+            for tag in tags
+        ]
+        console.table("Tags 标签", ("tag", "label", "weight", "cause"), rows, "tags")
+
+
+def tags_untagged(limit: Annotated[int, typer.Option(min=1)] = 50) -> None:
+    """List notices that no theme rule fits, and the share of those that one does."""
+    with console.services() as services:
+        counts = services.notices.counts()
+        rows = [(item.id, item.content.title, item.content.lang) for item in services.notices.untagged(limit=limit)]
+        console.table("Untagged 未归类", ("id", "title", "lang"), rows, "untagged")
+        if not console.options.json:
+            share = 1 - counts.untagged / counts.total if counts.total else 0.0
+            console.say(f"{counts.untagged} of {counts.total} notices have no theme; {share:.1%} have one.")
+
+
+def staff_add(
+    name: str,
+    role: Annotated[list[str] | None, typer.Option(help="writer or editor; may be given twice.")] = None,
+    agency: Annotated[str, typer.Option(help="Slug of the agency; empty for the city.")] = "",
+) -> None:
+    """Add a member of staff and print the access key, this once."""
+    with console.services() as services:
+        if agency and agency not in services.city.agencies:
+            near = ", ".join(services.city.suggest(f"agency:{agency}"))
+            raise UsageError(f"There is no agency {agency!r}; nearest: {near}.")
+        actor, key = services.staff.add(name, tuple(role or ["writer"]), agency=agency, at=services.clock.now())
+        console.say(
+            f"Added {actor.name} ({', '.join(actor.roles)}). Access key, shown only now: {key}",
+            name=actor.name,
+            roles=actor.roles,
+            access_key=key,
+        )
+
+
+def audit_verify() -> None:
+    """Check the chain of the audit."""
+    with console.services() as services:
+        verdict = services.audit.verify()
+        if verdict.broken_at is not None:
+            console.say(f"The chain is broken at row {verdict.broken_at}.", rows=verdict.rows, broken_at=verdict.broken_at)
+            raise typer.Exit(1)
+        console.say(
+            f"{verdict.rows} rows, unbroken; newest hash {verdict.newest_hash[:16]}…",
+            rows=verdict.rows,
+            broken_at=None,
+            newest_hash=verdict.newest_hash,
+        )
+
+
+def _say_import(services: Services, file: Path, report: IngestReport, most: int) -> None:
+    kinds = Counter(oddity.problem for oddity in report.oddities)
+    counts = services.notices.counts()
+    values: dict[str, Any] = {
+        "read": report.read,
+        "new": report.new,
+        "changed": report.changed,
+        "same": report.same,
+        "dropped": report.dropped,
+        "untagged": len(report.untagged),
+        "oddities": dict(kinds),
+        "oddity_rows": [vars_of(oddity) for oddity in report.oddities] if console.options.json else [],
+        "notices": counts.total,
+        "seconds": {name: round(value, 3) for name, value in report.seconds.items()},
+    }
+    if console.options.json:
+        console.say("", **values)
+        return
+    for oddity in report.oddities[:most]:
+        console.say(f"{file.name}:{oddity.line}: {oddity.message}")
+    if len(report.oddities) > most:
+        console.say(f"… and {len(report.oddities) - most} more; --max-oddities shows them, --json lists all.")
+    if kinds:
+        console.say("Oddities: " + ", ".join(f"{name} {count}" for name, count in kinds.most_common()))
+    if report.new == report.changed == 0 and report.dropped == 0:
+        console.say(f"Nothing changed: all {report.same} rows were already stored.")
+    else:
+        console.say(
+            f"{report.read} rows read: {report.new} new, {report.changed} changed, {report.same} the same, "
+            f"{report.dropped} not usable; {len(report.untagged)} without a theme."
+        )
+
+
+def vars_of(oddity: Any) -> dict[str, Any]:
+    """Return an oddity as JSON-ready values."""
+    return {name: getattr(oddity, name) for name in ("line", "field", "problem", "message", "dropped")}
+
+
+def _show_preview(title: str, entries: Any) -> None:
+    rows = [(entry.line, entry.guid, entry.fields.get("title", ""), entry.fields.get("published", "")) for entry in entries]
+    console.table(title or "Preview 预览", ("entry", "guid", "title", "published"), rows, "entries")
+
+
+def _exported(item: Notice, names: dict[int, str]) -> dict[str, Any]:
+    """One row of a notice file."""
+    values = item.content.to_dict()
+    row: dict[str, Any] = {"id": item.guid, "source": names.get(item.source_id or 0, "desk")}
+    for name, value in values.items():
+        if name in ("published", "deadline", "formed", "effective", "lapses", "expires"):
+            value = from_micros(value).isoformat()
+        row[{"upstream_tags": "tags", "validity": "status", "kind": "type", "audience": "roles"}.get(name, name)] = value
+    row.pop("extra", None)
+    row.pop("published_precision", None)
+    row.pop("deadline_precision", None)
+    return row

@@ -1,0 +1,123 @@
+"""Commands about residents: profiles new, list, show, export, erase, verify."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from api.jobs.joining import erase, export, join
+from api.ops import console
+from api.views import shelf_view
+from api.wiring import Services
+from feeds.kernel.errors import UsageError
+from profiles.types import FollowedPlace, Profile
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    profiles = typer.Typer(no_args_is_help=True, help="Residents' profiles.")
+    profiles.command("new")(new)
+    profiles.command("list")(list_)
+    profiles.command("show")(show)
+    profiles.command("export")(export_)
+    profiles.command("erase")(erase_)
+    profiles.command("verify")(verify)
+    app.add_typer(profiles, name="profiles")
+
+
+def new(
+    role: Annotated[list[str] | None, typer.Option(help="citizen, investor, tourist, enterprise or aid; repeatable.")] = None,
+    place: Annotated[list[str] | None, typer.Option(help="NAME or NAME=LABEL, e.g. 静安=home; repeatable.")] = None,
+    interest: Annotated[list[str] | None, typer.Option(help="theme:0402, life:graduation, word:电梯 …; repeatable.")] = None,
+    mute: Annotated[list[str] | None, typer.Option(help="A tag that must not come; repeatable.")] = None,
+    lang: Annotated[list[str] | None, typer.Option(help="zh-Hans or en, best first; repeatable.")] = None,
+    pace: Annotated[int, typer.Option(help="Most notices a day, 2 to 10.")] = 10,
+    email: Annotated[str, typer.Option(help="For a daily mail.")] = "",
+    phone: Annotated[str, typer.Option(help="For a daily SMS.")] = "",
+    hour: Annotated[int, typer.Option(help="Local hour of mail and SMS.")] = 8,
+    discreet: Annotated[bool, typer.Option("--discreet", help="Neutral wording outside the page.")] = False,
+) -> None:
+    """Create a profile; prints the feed address and the manage secret, this once."""
+    with console.services() as services:
+        wish = Profile(
+            id=0,
+            created_at=datetime(1970, 1, 1, tzinfo=UTC),
+            roles=tuple(role or ()),
+            places=tuple(_place(services, text) for text in place or ()),
+            interests=tuple(interest or ()),
+            mutes=tuple(mute or ()),
+            langs=tuple(lang or ["zh-Hans"]),
+            pace=pace,
+            discreet=discreet,
+        )
+        joined = join(services, wish, email=email, phone=phone, digest_hour=hour)
+        address = f"{services.settings.base_url}/f/{joined.feed_token}"
+        console.say(
+            f"Profile {joined.profile.id}. Shown only now:\n  feed   {address}.rss  (.atom, .json)\n"
+            f"  manage {services.settings.base_url}/me/enter/{joined.manage_secret}",
+            profile=joined.profile.id,
+            feed=f"{address}.rss",
+            feed_token=joined.feed_token,
+            manage_secret=joined.manage_secret,
+        )
+
+
+def list_(limit: Annotated[int, typer.Option(min=1)] = 50) -> None:
+    """List profiles."""
+    with console.services() as services:
+        rows = []
+        for batch in services.profiles.batches():
+            rows += [(p.id, ", ".join(p.roles), ", ".join(x.code for x in p.places), ", ".join(p.interests)) for p in batch]
+            if len(rows) >= limit:
+                break
+        console.table("Profiles 画像", ("id", "roles", "places", "interests"), rows[:limit], "profiles")
+
+
+def show(profile_id: int, limit: Annotated[int, typer.Option(min=1, max=50)] = 10) -> None:
+    """Show what is on a profile's shelf, with the reasons."""
+    with console.services() as services:
+        profile = services.profiles.get(profile_id)
+        shelf = services.editions.shelf(profile_id)
+        views = shelf_view(services, profile, shelf, lang=profile.lang, limit=limit)
+        rows = [(view.notice_id, view.title, "；".join(view.reasons)) for view in views]
+        console.table(f"Profile {profile_id}, shelf version {shelf.version}", ("id", "title", "reasons"), rows, "picks")
+
+
+def export_(profile_id: int) -> None:
+    """Print everything held about a profile as JSON."""
+    with console.services() as services:
+        held = export(services, profile_id)
+        console.options.json = False
+        console.say(json.dumps(held, ensure_ascii=False, default=str, indent=1))
+
+
+def erase_(profile_id: int, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete a profile with everything that hangs on it."""
+    with console.services() as services:
+        services.profiles.get(profile_id)
+        if not yes and not typer.confirm(f"Erase profile {profile_id} for good?"):
+            raise typer.Exit(1)
+        erase(services, profile_id)
+        console.say(f"Profile {profile_id} was erased.", profile=profile_id, erased=True)
+
+
+def verify(profile_id: int, channel: str) -> None:
+    """Mark an address as confirmed by the operator (real mail goes to confirmed addresses only)."""
+    with console.services() as services:
+        contact = services.contacts.get(profile_id, channel)
+        if contact is None:
+            raise UsageError(f"Profile {profile_id} has no address for {channel}.")
+        services.contacts.put(profile_id, channel, contact.address, at=services.clock.now(), verified=True)
+        console.say(f"The {channel} address of profile {profile_id} is confirmed.", profile=profile_id, channel=channel)
+
+
+def _place(services: Services, text: str) -> FollowedPlace:
+    name, _, label = text.partition("=")
+    found = services.city.resolve_place(name)
+    if found is None:
+        near = ", ".join(services.city.suggest(f"place:{name}")) or "none"
+        raise UsageError(f"{services.city.name.zh} has no place {name!r}; nearest: {near}.")
+    return FollowedPlace(found.code, label or "home")

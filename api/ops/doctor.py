@@ -1,0 +1,130 @@
+"""The doctor: checks that an installation can run, and says what to do where it cannot.
+
+Reads only; changes nothing. Called by ``mycity doctor``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
+from typing import Literal
+
+from api.settings import Settings
+from feeds.catalogue.vocabulary import load_city
+from feeds.kernel.db import Database
+from feeds.kernel.errors import MycityError
+from recommender.model_file import ModelShelf
+
+Status = Literal["ok", "note", "bad"]
+OUR_PACKAGES = ("feeds", "profiles", "recommender", "delivery", "api")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: its name, how it went, and one sentence."""
+
+    name: str
+    status: Status
+    message: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Run every check; the installation is fit if none is ``bad``."""
+    checks: tuple[tuple[str, Callable[[Settings], Iterator[Finding]]], ...] = (
+        ("python", _python),
+        ("packages", _packages),
+        ("city", _city),
+        ("database", _database),
+        ("secret key", _key),
+        ("model", _model),
+        ("mail", _mail),
+    )
+    findings: list[Finding] = []
+    for name, check in checks:
+        try:
+            findings.extend(check(settings))
+        except (MycityError, OSError) as error:
+            findings.append(Finding(name, "bad", str(error)))
+    return findings
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    ours = version("mycity") if _installed("mycity") else "not installed"
+    yield Finding("python", "ok", f"Python {sys.version.split()[0]}, MyCity {ours}, SQLite {sqlite3.sqlite_version}.")
+    if sqlite3.sqlite_version_info < (3, 35):
+        yield Finding("sqlite", "bad", "SQLite is older than 3.35; use a newer Python build.")
+
+
+def _packages(_: Settings) -> Iterator[Finding]:
+    """Our package names are plain words; another distribution could have overwritten them."""
+    owners = packages_distributions()
+    for name in OUR_PACKAGES:
+        others = sorted(set(owners.get(name, [])) - {"mycity"})
+        if others:
+            yield Finding("packages", "bad", f"The package {name!r} also belongs to {', '.join(others)}; use an own venv.")
+    yield Finding("packages", "ok", "The five packages are ours alone.")
+
+
+def _city(settings: Settings) -> Iterator[Finding]:
+    city = load_city(settings.city)
+    counts = f"{len(city.themes)} themes, {len(city.places)} places, {len(city.rules)} rules"
+    yield Finding("city", "ok", f"{city.name.zh} ({city.slug}): {counts}.")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    from api.ops.migrate import current, newest
+
+    if settings.database.startswith("sqlite") and not settings.database_url and not settings.home.exists():
+        yield Finding("database", "note", f"No database yet in {settings.home}; `mycity migrate` makes it.")
+        return
+    database = Database(settings.database)
+    try:
+        stands, known = current(database), newest()
+    except Exception as error:
+        raise MycityError(f"The database cannot be opened ({str(error).splitlines()[0]}).") from error
+    finally:
+        database.close()
+    if stands == known:
+        yield Finding("database", "ok", f"{database.dialect}, schema {stands}.")
+    else:
+        yield Finding("database", "note", f"{database.dialect}, schema {stands}, newest {known}; run `mycity migrate`.")
+
+
+def _key(settings: Settings) -> Iterator[Finding]:
+    try:
+        settings.key()
+    except MycityError as error:
+        yield Finding("secret key", "note", f"{error} The demo does without.")
+    else:
+        yield Finding("secret key", "ok", "set.")
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    able = find_spec("lightfm") is not None
+    training = "can train" if able else "cannot train (install mycity[train])"
+    shelf = ModelShelf(settings.models)
+    model = shelf.load_current()
+    if model is None:
+        why = getattr(shelf, "problem", "") or "none trained yet"
+        yield Finding("model", "note", f"No model in use ({why}); picks are made by rules. This installation {training}.")
+    else:
+        yield Finding("model", "ok", f"{shelf.current()} in use; this installation {training}.")
+
+
+def _mail(settings: Settings) -> Iterator[Finding]:
+    if settings.smtp_url and settings.mail_from:
+        yield Finding("mail", "ok", f"real mail as {settings.mail_from}; try `mycity channels test email ADDRESS`.")
+    else:
+        yield Finding("mail", "note", "mail is only captured; set MYCITY_SMTP_URL and MYCITY_MAIL_FROM to send.")
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True

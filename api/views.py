@@ -1,0 +1,293 @@
+"""From stored notices and picks to what a reader sees: entries, feeds, digests.
+
+Joins catalogue, profiles and delivery's view types; renders nothing and sends nothing. It also holds
+the one place where sensitive matters are worded discreetly (docs/decisions/0006-discretion.md).
+Called by the pages, the feed path and the digest job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from api.wiring import Services
+from delivery.types import Digest, EntryView, FeedView
+from feeds.catalogue.notices import Notice, Revision
+from feeds.catalogue.store import NoticeFilter
+from feeds.intake.sanitise import to_text
+from feeds.intake.sources import Source
+from feeds.kernel.errors import NotFoundError
+from feeds.kernel.ids import entry_id
+from profiles.reasons import sentence
+from profiles.types import SHELF_SIZE, Pick, Profile, Reason, Shelf
+
+Surface = Literal["page", "feed", "mail", "sms"]
+_SUMMARY = 120
+
+
+@dataclass(frozen=True, slots=True)
+class PublicFeed:
+    """A feed anybody may read: ``kind`` is all, role, theme, place, agency, search or alerts."""
+
+    kind: str
+    code: str = ""
+
+
+def entry_view(
+    services: Services,
+    notice: Notice,
+    *,
+    lang: str,
+    pick: Pick | None = None,
+    surface: Surface = "page",
+    discreet: bool = False,
+    correction: Revision | None = None,
+    source: Source | None = None,
+) -> EntryView:
+    """Say one notice in a reader's language for one surface.
+
+    Args:
+        services: The joined parts.
+        notice: At its current revision.
+        lang: ``zh…`` or ``en``.
+        pick: Why it was chosen; ``None`` in public lists.
+        surface: Where it will be read; decides how discreet it must be.
+        discreet: The resident asked for neutral wording outside the page.
+        correction: Its newest major revision after the first, if any.
+        source: Where it came from, if known.
+    """
+    content = notice.content
+    sensitive = any(services.city.is_sensitive(f"{tag.kind}:{tag.code}") for tag in notice.tags)
+    body = to_text(content.body)
+    mark, note = _mark(notice, correction)
+    return EntryView(
+        notice_id=notice.id,
+        revision=notice.revision,
+        entry_id=entry_id(services.authority, services.year, notice.id),
+        url=f"{services.settings.base_url}/notices/{notice.id}",
+        title=content.title_en if lang.startswith("en") and content.title_en else content.title,
+        summary=content.summary or _cut(body),
+        body_html=content.body,
+        lang=content.lang,
+        updated=notice.changed_at or notice.created_at,
+        published=notice.fresh_at,
+        agency=_agency(services, notice, lang),
+        source_name=source.name if source else "",
+        source_url=content.url or (source.url or "" if source else ""),
+        licence=source.licence if source else "",
+        tags=_shown_tags(services, notice, lang, surface),
+        reasons=_sentences(services, pick, lang, surface) if pick else (),
+        deadline=content.deadline,
+        deadline_has_time=content.deadline_precision == "instant",
+        phone=content.phone,
+        mark=mark,
+        mark_note=note,
+        sensitive=sensitive and (surface == "sms" or (discreet and surface != "page")),
+    )
+
+
+def picks_view(
+    services: Services,
+    profile: Profile,
+    picks: Sequence[Pick],
+    *,
+    lang: str,
+    surface: Surface = "page",
+    limit: int = SHELF_SIZE,
+    revisions: Mapping[int, int] | None = None,
+) -> list[EntryView]:
+    """Say picks in order, each notice at its current revision, or at those given; purged ones fall out."""
+    chosen = picks[:limit]
+    if revisions is None:
+        found = services.notices.many(pick.notice_id for pick in chosen)
+    else:
+        found = services.notices.at_revisions(revisions)
+    corrections = services.notices.last_major(found)
+    sources = _sources(services, found.values())
+    return [
+        entry_view(
+            services,
+            notice,
+            lang=lang,
+            pick=pick,
+            surface=surface,
+            discreet=profile.discreet,
+            correction=corrections.get(notice.id),
+            source=sources.get(notice.source_id or 0),
+        )
+        for pick in chosen
+        if (notice := found.get(pick.notice_id)) is not None and notice.is_public
+    ]
+
+
+def shelf_view(
+    services: Services, profile: Profile, shelf: Shelf, *, lang: str, surface: Surface = "page", limit: int = SHELF_SIZE
+) -> list[EntryView]:
+    """Say what is on a profile's shelf, newest edition first."""
+    return picks_view(
+        services, profile, [item.pick for item in shelf.picks], lang=lang, surface=surface, limit=limit
+    )
+
+
+def personal_feed(services: Services, profile: Profile, shelf: Shelf, *, lang: str) -> FeedView:
+    """Describe a resident's feed; no role word and no secret stands in it."""
+    entries = tuple(shelf_view(services, profile, shelf, lang=lang, surface="feed"))
+    english = lang.startswith("en")
+    name = services.city.name.of(lang)
+    return FeedView(
+        feed_id=f"tag:{services.authority},{services.year}:feed/{profile.id}",
+        self_url="",
+        page_url=f"{services.settings.base_url}/me",
+        title=_marked(services, f"{name}: notices for me" if english else f"{name} · 我的公告"),
+        subtitle="Chosen for you; each entry says why." if english else "为您挑选的公告，每条都写明为什么给您。",
+        lang=lang,
+        updated=max((entry.updated for entry in entries), default=profile.created_at),
+        entries=entries,
+        author=name,
+    )
+
+
+def public_feed(services: Services, which: PublicFeed, *, lang: str, self_url: str) -> FeedView:
+    """Describe a feed anybody may read.
+
+    Raises:
+        NotFoundError: If the role, theme, place or agency does not exist in this city.
+    """
+    name = services.city.name.of(lang)
+    title, notices = _public_notices(services, which, lang)
+    corrections = services.notices.last_major(item.id for item in notices)
+    sources = _sources(services, notices)
+    entries = tuple(
+        entry_view(
+            services,
+            item,
+            lang=lang,
+            surface="feed",
+            correction=corrections.get(item.id),
+            source=sources.get(item.source_id or 0),
+        )
+        for item in notices
+    )
+    started = services.clock.now() if not entries else entries[0].updated
+    path = f"{which.kind}/{which.code}" if which.code else which.kind
+    return FeedView(
+        feed_id=f"tag:{services.authority},{services.year}:public/{path}",
+        self_url=self_url,
+        page_url=services.settings.base_url + _page_of(which),
+        title=_marked(services, f"{name}: {title}" if lang.startswith("en") else f"{name} · {title}"),
+        subtitle="Public notices, newest first." if lang.startswith("en") else "公开公告，最新在前。",
+        lang=lang,
+        updated=max((entry.updated for entry in entries), default=started),
+        entries=entries,
+        author=name,
+    )
+
+
+def digest_view(
+    services: Services,
+    profile: Profile,
+    picks: Sequence[Pick],
+    *,
+    lang: str,
+    window: tuple[datetime, datetime],
+    surface: Literal["mail", "sms"],
+    unsubscribe_url: str = "",
+    revisions: Mapping[int, int] | None = None,
+) -> Digest:
+    """Describe what one digest says; the same arguments give the same digest for ever."""
+    link = services.settings.sms_link if surface == "sms" else f"{services.settings.base_url}/me"
+    return Digest(
+        lang=lang,
+        city_name=services.city.name.of(lang),
+        signature=services.city.sms_signature,
+        entries=tuple(picks_view(services, profile, picks, lang=lang, surface=surface, revisions=revisions)),
+        window_start=window[0],
+        window_end=window[1],
+        timezone=services.zone.key,
+        page_url=link,
+        unsubscribe_url=unsubscribe_url,
+        discreet=profile.discreet,
+        sample=bool(services.city.sample_mark),
+    )
+
+
+def reason_sentence(services: Services, reason: Reason, *, lang: str) -> str:
+    """Say one reason in full, as the resident's own page does."""
+    return sentence(reason, lang, services.city.label)
+
+
+def _sentences(services: Services, pick: Pick, lang: str, surface: Surface) -> tuple[str, ...]:
+    """Reasons as sentences; outside the page no role word and nothing sensitive is named."""
+    said = []
+    for reason in pick.reasons:
+        hidden = any(services.city.is_sensitive(param) for param in reason.params)
+        hidden = hidden or (surface in ("feed", "sms") and any(param.startswith("role:") for param in reason.params))
+        said.append(sentence(reason, lang, services.city.label, discreet=hidden and surface != "page"))
+    return tuple(dict.fromkeys(said))
+
+
+def _shown_tags(services: Services, notice: Notice, lang: str, surface: Surface) -> tuple[str, ...]:
+    kinds = ("theme", "place", "type", "life") if surface != "page" else ("theme", "place", "type", "life", "role")
+    tags = [f"{tag.kind}:{tag.code}" for tag in notice.tags if tag.kind in kinds]
+    if surface != "page":
+        tags = [tag for tag in tags if not services.city.is_sensitive(tag)]
+    return tuple(services.city.label(tag, lang) for tag in tags)
+
+
+def _mark(notice: Notice, correction: Revision | None) -> tuple[str, str]:
+    if notice.state == "withdrawn":
+        return "withdrawn", notice.reason
+    if notice.state == "expired":
+        return "expired", ""
+    if correction is not None:
+        return "corrected", correction.note
+    if notice.priority == "emergency":
+        return "emergency", ""
+    return "", ""
+
+
+def _public_notices(services: Services, which: PublicFeed, lang: str) -> tuple[str, list[Notice]]:
+    city, english = services.city, lang.startswith("en")
+    if which.kind == "search":
+        return which.code, [item for item, _ in services.search.find(which.code, limit=SHELF_SIZE)]
+    if which.kind == "all":
+        return ("all notices" if english else "全部公告"), services.notices.latest(NoticeFilter(), limit=SHELF_SIZE)
+    if which.kind == "alerts":
+        latest = services.notices.latest(NoticeFilter(tags=("type:warning",)), limit=SHELF_SIZE)
+        return ("alerts" if english else "预警"), latest
+    tag = f"{which.kind}:{which.code}"
+    if not city.known(tag):
+        raise NotFoundError(f"There is no {which.kind} {which.code!r} here; the page /about/feeds lists the feeds.")
+    if which.kind == "place":
+        inside = tuple(code for code in city.places if code == which.code or which.code in city.ancestors(code))
+        return city.label(tag, lang), services.notices.latest(NoticeFilter(places=inside), limit=SHELF_SIZE)
+    return city.label(tag, lang), services.notices.latest(NoticeFilter(tags=(tag,)), limit=SHELF_SIZE)
+
+
+def _page_of(which: PublicFeed) -> str:
+    if which.kind in ("role", "theme", "place"):
+        return f"/?{which.kind}={which.code}"
+    return "/"
+
+
+def _sources(services: Services, notices: Iterable[Notice]) -> Mapping[int, Source]:
+    wanted = {item.source_id for item in notices if item.source_id is not None}
+    return {source.id: source for source in services.sources.list() if source.id in wanted} if wanted else {}
+
+
+def _agency(services: Services, notice: Notice, lang: str) -> str:
+    known = services.city.agencies.get(notice.content.agency_slug)
+    if known and lang.startswith("en"):
+        return known.label.of(lang)
+    return notice.content.agency or (known.label.of(lang) if known else "")
+
+
+def _marked(services: Services, title: str) -> str:
+    return services.city.sample_mark + title
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SUMMARY else text[: _SUMMARY - 1] + "…"

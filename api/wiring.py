@@ -1,0 +1,220 @@
+"""Joins the parts: settings in, one object with every service out.
+
+The only place that constructs stores and channels. Tests pass fakes or other clocks as arguments.
+Nothing is opened before it is used; :meth:`Services.close` releases what was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+from api.settings import Settings
+from delivery.channels.capture import CaptureChannel
+from delivery.channels.email import EmailChannel
+from delivery.outbox import OutboxStore
+from delivery.types import ChannelPort
+from feeds.catalogue.search import Search
+from feeds.catalogue.store import NoticeStore
+from feeds.catalogue.tagging import Tagger
+from feeds.catalogue.vocabulary import City, load_city
+from feeds.desk.audit import AuditLog
+from feeds.desk.editing import Desk
+from feeds.desk.staff import StaffStore
+from feeds.intake.ingest import Ingestor
+from feeds.intake.sources import SourceStore
+from feeds.kernel.db import Database
+from feeds.kernel.http import GuardedClient
+from feeds.kernel.time import Clock, SystemClock
+from profiles.consent import ConsentStore
+from profiles.contacts import ContactStore
+from profiles.editions import EditionStore
+from profiles.feedback import FeedbackStore
+from profiles.store import ProfileStore
+from profiles.subscriptions import SubscriptionStore
+from profiles.tokens import TokenStore
+from recommender.model_file import ModelShelf
+
+USER_AGENT = "MyCity/0.1 (+{contact})"
+
+
+@dataclass
+class Services:
+    """Everything an entrance may use.
+
+    Attributes:
+        zone: The time zone people live in.
+        authority, year: What entry ids are made of; fixed in the database at first use.
+        demo: True in the demo, which shows captured messages and its own clock.
+    """
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    city: City
+    zone: ZoneInfo
+    key: bytes
+    demo: bool = False
+    channels: Mapping[str, ChannelPort] = field(default_factory=dict)
+
+    @cached_property
+    def tagger(self) -> Tagger:
+        """The rule tagger of this city (its automaton takes a moment to build)."""
+        return Tagger(self.city)
+
+    @cached_property
+    def notices(self) -> NoticeStore:
+        """The catalogue."""
+        return NoticeStore(self.database)
+
+    @cached_property
+    def search(self) -> Search:
+        """Full-text search."""
+        return Search(self.database, self.notices)
+
+    @cached_property
+    def sources(self) -> SourceStore:
+        """Upstream sources."""
+        return SourceStore(self.database)
+
+    @cached_property
+    def ingestor(self) -> Ingestor:
+        """What turns files and feeds into notices."""
+        return Ingestor(self.notices, self.sources, self.tagger, self.city, self.clock)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """What was done at the desk."""
+        return AuditLog(self.database)
+
+    @cached_property
+    def desk(self) -> Desk:
+        """The editors' desk."""
+        return Desk(self.notices, self.audit, self.tagger, self.clock)
+
+    @cached_property
+    def staff(self) -> StaffStore:
+        """Who may edit."""
+        return StaffStore(self.database)
+
+    @cached_property
+    def profiles(self) -> ProfileStore:
+        """Residents' profiles."""
+        return ProfileStore(self.database)
+
+    @cached_property
+    def editions(self) -> EditionStore:
+        """The ledger."""
+        return EditionStore(self.database)
+
+    @cached_property
+    def feedback(self) -> FeedbackStore:
+        """What residents did."""
+        return FeedbackStore(self.database)
+
+    @cached_property
+    def subscriptions(self) -> SubscriptionStore:
+        """Which channels are served."""
+        return SubscriptionStore(self.database)
+
+    @cached_property
+    def contacts(self) -> ContactStore:
+        """Sealed addresses."""
+        return ContactStore(self.database, self.key)
+
+    @cached_property
+    def consents(self) -> ConsentStore:
+        """What residents agreed to."""
+        return ConsentStore(self.database)
+
+    @cached_property
+    def tokens(self) -> TokenStore:
+        """Feed and stop tokens."""
+        return TokenStore(self.database)
+
+    @cached_property
+    def outbox(self) -> OutboxStore:
+        """Rows to be sent, and what became of them."""
+        return OutboxStore(self.database)
+
+    @cached_property
+    def models(self) -> ModelShelf:
+        """Trained models on disk."""
+        return ModelShelf(self.settings.models)
+
+    @cached_property
+    def authority(self) -> str:
+        """The domain in entry ids; fixed in the database at first use."""
+        return self.notices.fix("authority", self.city.authority)
+
+    @cached_property
+    def year(self) -> str:
+        """The year in entry ids; fixed in the database at first use."""
+        return self.notices.fix("year", str(self.clock.now().astimezone(self.zone).year))
+
+    def client(self) -> GuardedClient:
+        """Make the guarded HTTP client that follows addresses people gave."""
+        return GuardedClient(
+            user_agent=USER_AGENT.format(contact=self.settings.contact or self.settings.base_url),
+            allow_private=tuple(part.strip() for part in self.settings.allow_private.split(",") if part.strip()),
+            clock=self.clock,
+        )
+
+    def close(self) -> None:
+        """Release channels and connections."""
+        for channel in self.channels.values():
+            channel.close()
+        self.database.close()
+
+
+def build(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    database: Database | None = None,
+    channels: Mapping[str, ChannelPort] | None = None,
+    demo: bool = False,
+    city: City | None = None,
+) -> Services:
+    """Join the parts.
+
+    Args:
+        settings: See :mod:`api.settings`.
+        clock: Default: the machine's.
+        database: Default: opened from the settings.
+        channels: Default: real ones where their settings are there, else capture.
+        demo: Use the demo's own key, so that none has to be set.
+        city: Default: loaded by the settings' name.
+
+    Raises:
+        UsageError: If a setting is missing or does not fit.
+    """
+    city = city or load_city(settings.city)
+    clock = clock or SystemClock()
+    if database is None:
+        if not settings.database_url:
+            settings.home.mkdir(parents=True, exist_ok=True)
+        database = Database(settings.database)
+    key = b"the demo seals nothing real and needs no secret" if demo else settings.key()
+    return Services(
+        settings=settings,
+        clock=clock,
+        database=database,
+        city=city,
+        zone=ZoneInfo(settings.timezone or city.timezone),
+        key=key,
+        demo=demo,
+        channels=channels if channels is not None else open_channels(settings, demo=demo),
+    )
+
+
+def open_channels(settings: Settings, *, demo: bool) -> dict[str, ChannelPort]:
+    """Open a channel for each kind of message: real only where its address *and* sender are set."""
+    capture = CaptureChannel(settings.captured)
+    mail_is_real = bool(settings.smtp_url and settings.mail_from) and not demo
+    return {
+        "email": EmailChannel(settings.smtp_url) if mail_is_real else capture,
+        "sms": capture,
+    }

@@ -1,0 +1,203 @@
+"""Chooses what fits into a short message of at most two segments. Pure.
+
+A text goes out only with a signature and a template that carriers have approved, so a message is a
+template id and its parameters; the text is what they render to. It is complete without its link,
+which is fixed, belongs to the template and stands last. No parameter carries an address of the web.
+Called by ``delivery.compose``; :data:`TEMPLATES` is what an operator registers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from zoneinfo import ZoneInfo
+
+from delivery.errors import PermanentError
+from delivery.sms_text import clean, clip, segments, units
+from delivery.types import Digest, EntryView, SmsMessage
+from delivery.wording import SAMPLE, is_chinese
+
+SINGLE, DOUBLE = 70, 134
+_MOST_TITLES = 4
+# A title is named only if this much of it can be read, else one title fewer is named.
+_READABLE = {"zh": 14, "en": 26}
+_URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_ABOUT = re.compile(
+    r"^.{0,40}?关于(?:印发|发布|公布|开展|做好)?(.{6,}?)(?:的(?:通知|公告|通告|公示|函|意见|决定))?$"
+)
+
+# Words of each template around its parameters. ``{link}`` is the one registered link, fixed in the
+# approved text; a second template of the same words without it is registered as ``…-nolink``.
+TEMPLATES: Mapping[str, str] = {
+    "discreet-zh": "您关注的事项有更新，详情请到“我的页面”查看。拒收请回复R{link}",
+    "digest-zh-1": "{item1}。拒收请回复R{link}",
+    "first-zh": "今天{count}条与您有关，第一条：{item1}。拒收请回复R{link}",
+    "digest-zh-2": "今天{count}条与您有关：1.{item1}；2.{item2}。拒收请回复R{link}",
+    "digest-zh-3": "今天{count}条与您有关：1.{item1}；2.{item2}；3.{item3}。拒收请回复R{link}",
+    "digest-zh-4": "今天{count}条与您有关：1.{item1}；2.{item2}；3.{item3}；4.{item4}。拒收请回复R{link}",
+    "discreet-en": "An update on something you follow. Reply R to stop{link}",
+    "digest-en-1": "{item1}. Reply R to stop{link}",
+    "first-en": "{count} for you today, the first: {item1}. Reply R to stop{link}",
+    "digest-en-2": "{count} for you today: 1. {item1}; 2. {item2}. Reply R to stop{link}",
+    "digest-en-3": "{count} for you today: 1. {item1}; 2. {item2}; 3. {item3}. Reply R to stop{link}",
+    "digest-en-4": (
+        "{count} for you today: 1. {item1}; 2. {item2}; 3. {item3}; 4. {item4}. Reply R to stop{link}"
+    ),
+}
+_MARKS = {
+    "zh": {"withdrawn": "已撤回：", "corrected": "更正：", "expired": "已到期：", "emergency": "紧急："},
+    "en": {"withdrawn": "Withdrawn: ", "corrected": "Correction: ", "expired": "Expired: ",
+           "emergency": "Emergency: "},
+}  # fmt: skip
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A notice in parts: only ``title`` may be shortened, ``note`` may be dropped."""
+
+    mark: str
+    title: str
+    tail: str
+    note: str = ""
+
+    def text(self, room: int, lang: str) -> str:
+        fixed = units(self.mark) + units(self.tail)
+        title = _shortened(self.title, max(room - fixed, 1), lang)
+        spare = room - fixed - units(title)
+        comma = "，" if lang == "zh" else ", "
+        note = clip(self.note, spare - units(comma)) if self.note and spare >= 12 else ""
+        return f"{self.mark}{title}{comma + note if note else ''}{self.tail}"
+
+    def least(self, lang: str) -> int:
+        """Room below which the title could not be understood."""
+        return units(self.mark) + units(self.tail) + min(units(self.title), _READABLE[lang])
+
+    def most(self, lang: str) -> int:
+        whole = units(self.mark) + units(self.title) + units(self.tail)
+        return whole + (units(self.note) + 2 if self.note else 0)
+
+
+def compose_sms(digest: Digest, *, to: str, out_id: str) -> SmsMessage:
+    """Write the short message of a digest.
+
+    One notice aims at one segment (70 characters), several at two. Deadlines and phone numbers are
+    kept whole, titles are shortened, and as many are named as stay readable; the count tells how
+    many there are in all. Sensitive ones are counted, never named.
+
+    Args:
+        digest: At least one entry; ``page_url`` is the fixed registered link.
+        to: E.164.
+        out_id: Our own reference.
+
+    Raises:
+        PermanentError: If the digest is empty or has no signature.
+    """
+    if not digest.entries or not digest.signature.strip():
+        raise PermanentError("The short message has no entry or no signature; it was not built.")
+    lang = "zh" if is_chinese(digest.lang) else "en"
+    head = f"【{clean(digest.signature)}】" + (SAMPLE if digest.sample else "")
+    named = [] if digest.discreet else [entry for entry in digest.entries if not entry.sensitive]
+    name, params = _choose(named, digest, lang, head)
+    bare = head + TEMPLATES[name].format(link="", **params)
+    linked = f"{bare} {digest.page_url}" if digest.page_url else bare
+    domestic = to.startswith("+86")
+    fits = linked != bare and segments(linked, domestic) == segments(bare, domestic)
+    text = linked if fits else bare
+    return SmsMessage(
+        to=to,
+        template_id=name if fits else f"{name}-nolink",
+        params=params,
+        text=text,
+        segments=segments(text, domestic),
+        out_id=out_id,
+    )
+
+
+def _choose(
+    named: list[EntryView], digest: Digest, lang: str, head: str
+) -> tuple[str, dict[str, str]]:
+    """Take the template that names most notices readably within two segments."""
+    if not named:
+        return f"discreet-{lang}", {}
+    items = [_item(entry, digest, lang) for entry in named]
+    total = str(len(digest.entries))
+    if len(digest.entries) == 1:
+        name = f"digest-{lang}-1"
+        return name, {"item1": _single(items[0], head + TEMPLATES[name].format(link="", item1=""), lang)}
+    for count in range(min(len(items), _MOST_TITLES), 0, -1):
+        name = f"digest-{lang}-{count}" if count > 1 else f"first-{lang}"
+        blank = {"count": total} | {f"item{place}": "" for place in range(1, count + 1)}
+        room = DOUBLE - units(head + TEMPLATES[name].format(link="", **blank))
+        if count == 1 or sum(item.least(lang) for item in items[:count]) <= room:
+            texts = _shared(items[:count], room, lang)
+            return name, blank | {f"item{place}": text for place, text in enumerate(texts, 1)}
+    raise AssertionError("the loop ends at one title")
+
+
+def _single(item: _Item, around: str, lang: str) -> str:
+    """Fill one segment if the title stays readable in it, else two."""
+    room = SINGLE - units(around)
+    whole = item.most(lang) <= room
+    short = item.least(lang) <= room and not item.note and lang == "zh"
+    return item.text(room if whole or short else DOUBLE - units(around), lang)
+
+
+def _shared(items: list[_Item], room: int, lang: str) -> list[str]:
+    """Give each item its least, and what is left to those that still want more, in order."""
+    rooms = [item.least(lang) for item in items]
+    left = room - sum(rooms)
+    for place, item in enumerate(items):
+        share = min(left // (len(items) - place), max(0, item.most(lang) - rooms[place]))
+        rooms[place] += share
+        left -= share
+    for place, item in enumerate(items):
+        more = min(left, max(0, item.most(lang) - rooms[place]))
+        rooms[place] += more
+        left -= more
+    return [item.text(size, lang) for item, size in zip(items, rooms, strict=True)]
+
+
+def _item(entry: EntryView, digest: Digest, lang: str) -> _Item:
+    zone = ZoneInfo(digest.timezone)
+    today = digest.window_end.astimezone(zone).date()
+    title = _plain(entry.title).removeprefix(SAMPLE).rstrip("。.;；")
+    note = entry.mark_note if entry.mark else ""
+    if entry.mark == "emergency":
+        note = entry.mark_note or entry.summary
+    over = entry.mark in ("withdrawn", "expired")
+    tail = "" if over else "".join(_tail(entry, zone, today, lang))
+    return _Item(_MARKS[lang].get(entry.mark, ""), title, tail, _plain(note).rstrip("。.;；"))
+
+
+def _tail(entry: EntryView, zone: ZoneInfo, today: date, lang: str) -> Iterator[str]:
+    if entry.deadline is not None:
+        local = entry.deadline.astimezone(zone)
+        clock = f"{local:%H:%M}" if entry.deadline_has_time else ""
+        other_year = local.year != today.year
+        if lang == "zh":
+            year = f"{local.year}年" if other_year else ""
+            yield f"，{year}{local.month}月{local.day}日(周{'一二三四五六日'[local.weekday()]}){clock}截止"
+        else:
+            year = f" {local.year}" if other_year else ""
+            day = f"{_DAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]}{year}"
+            yield f", by {day} {clock}".rstrip()
+    if phone := clean(entry.phone)[:24]:
+        yield f"，电话{phone}" if lang == "zh" else f", call {phone}"
+
+
+def _shortened(title: str, room: int, lang: str) -> str:
+    """Drop the frame of an official title (关于…的通知) before cutting its heart."""
+    if units(title) <= room:
+        return title
+    if lang == "zh" and (match := _ABOUT.match(title)):
+        title = match.group(1)
+    return clip(title, room)
+
+
+def _plain(text: str) -> str:
+    """One line without web addresses, which carriers refuse in a parameter."""
+    return clean(_URL.sub("", text))

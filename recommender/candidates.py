@@ -1,0 +1,285 @@
+"""Who may be offered what: candidates as matrices, and the hard masks before any score. Pure.
+
+Language, jurisdiction, mutes, what was picked before, the archive rule, lapsed notices. A role never hides
+anything. Called by ``select``, ``train`` and ``simulate``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from feeds.catalogue.notices import Notice
+from feeds.catalogue.vocabulary import City
+from feeds.catalogue.words import doc_key, fold
+from profiles.match import Kinship, Reach, kinship, reach, says
+from profiles.types import Profile, Shelf
+from recommender.features import title_words
+from recommender.types import HORIZON, Candidate, Csr, Ints, Mask, csr
+
+_SIGNS = re.compile(r"[\W_]+")
+
+
+def from_notice(notice: Notice) -> Candidate:
+    """Take from a stored notice what choosing needs."""
+    content = notice.content
+    agency = content.agency_slug or next(iter(notice.codes("agency")), "")
+    ends = [moment for moment in (content.lapses, content.expires) if moment is not None]
+    return Candidate(
+        notice_id=notice.id,
+        revision=notice.revision,
+        lang=content.lang,
+        level=notice.level,
+        place=notice.place,
+        tags=notice.tags,
+        words=title_words(content.title),
+        fresh_at=notice.fresh_at,
+        deadline=content.deadline,
+        priority=notice.priority,
+        archive=notice.archive,
+        agency=agency,
+        title=content.title,
+        in_english=bool(content.title_en),
+        released_at=notice.released_at,
+        ends=min(ends, default=None),
+        twin=_twin(notice),
+    )
+
+
+def _twin(notice: Notice) -> str:
+    """Same title and same document number (or same day): the same notice from another source."""
+    title = _SIGNS.sub("", fold(notice.content.title))
+    day = notice.content.published.date().isoformat() if notice.content.published else ""
+    mark = doc_key(notice.content.doc_no) or day
+    return f"{mark} {title}" if mark and title else ""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All candidates of one run, encoded once; column j of everything belongs to ``candidates[j]``.
+
+    Attributes:
+        candidates: Newest first, then smaller id.
+        topics: CSR (n_tags, n) of strengths, row ``topic_rows[tag]``; ``roles`` and ``places`` likewise.
+        hides: CSR (n_tags, n) of ones: muting row ``hide_rows[tag]`` hides column j.
+        local, outside, citywide: bool (n,), see :class:`profiles.match.Reach`.
+        rank: int8 (n,): 0 normal, 1 mandatory, 2 emergency.
+        agencies: int (n,), -1 where unknown. ``themes``: level-1 themes of each. ``twins``: int (n,).
+    """
+
+    candidates: tuple[Candidate, ...]
+    reaches: tuple[Reach, ...]
+    city: City
+    kin: Kinship
+    ids: Ints
+    column_of: Mapping[int, int]
+    topics: Csr
+    topic_rows: Mapping[str, int]
+    roles: Csr
+    role_rows: Mapping[str, int]
+    places: Csr
+    place_rows: Mapping[str, int]
+    hides: Csr
+    hide_rows: Mapping[str, int]
+    local: Mask
+    outside: Mask
+    citywide: Mask
+    rank: Ints
+    agencies: list[int]
+    themes: list[tuple[str, ...]]
+    twins: list[int]
+    twin_columns: Mapping[int, list[int]]
+    _words: dict[str, list[int]] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def says(self, word: str) -> list[int]:
+        """Columns whose title says a word; kept, because many residents follow the same words."""
+        found = self._words.get(word)
+        if found is None:
+            found = [n for n, one in enumerate(self.reaches) if says(word, one.title)]
+            self._words[word] = found
+        return found
+
+
+def pool(candidates: Iterable[Candidate], city: City) -> Pool:
+    """Encode candidates for one run; several revisions of one notice keep the latest."""
+    latest: dict[int, Candidate] = {}
+    for one in candidates:
+        if one.notice_id not in latest or latest[one.notice_id].revision < one.revision:
+            latest[one.notice_id] = one
+    ordered = tuple(sorted(latest.values(), key=lambda c: (-c.fresh_at.timestamp(), c.notice_id)))
+    kin = kinship(city)
+    reaches = tuple(
+        reach(c.tags, kin, level=c.level, place=c.place, agency=c.agency, title=c.title) for c in ordered
+    )
+    topics, topic_rows = _table([r.topics for r in reaches])
+    roles, role_rows = _table([r.roles for r in reaches])
+    places, place_rows = _table([r.places for r in reaches])
+    hides, hide_rows = _table([dict.fromkeys(r.hidden_by, 1.0) for r in reaches])
+    agencies, twins = _numbers([c.agency for c in ordered]), _numbers([c.twin for c in ordered])
+    twin_columns: dict[int, list[int]] = {}
+    for column, number in enumerate(twins):
+        if number >= 0:
+            twin_columns.setdefault(number, []).append(column)
+    return Pool(
+        candidates=ordered, reaches=reaches, city=city, kin=kin,
+        ids=np.array([c.notice_id for c in ordered], dtype=np.int64),
+        column_of={c.notice_id: n for n, c in enumerate(ordered)},
+        topics=topics, topic_rows=topic_rows, roles=roles, role_rows=role_rows, places=places,
+        place_rows=place_rows, hides=hides, hide_rows=hide_rows,
+        local=np.array([r.local for r in reaches], dtype=bool),
+        outside=np.array([r.outside for r in reaches], dtype=bool),
+        citywide=np.array([r.citywide for r in reaches], dtype=bool),
+        rank=np.array([("normal", "mandatory", "emergency").index(c.priority) for c in ordered],
+        dtype=np.int64), agencies=agencies, themes=[_level_one(c, city) for c in ordered], twins=twins,
+        twin_columns={number: columns for number, columns in twin_columns.items() if len(columns) > 1},
+    )  # fmt: skip
+
+
+def eligible(
+    profiles: Sequence[Profile], shelves: Sequence[Shelf], candidates: Pool, now: datetime, welcome: Mask
+) -> Mask:
+    """Mark what each profile may be offered.
+
+    Args:
+        profiles: Row i belongs to ``profiles[i]``.
+        shelves: One for each profile, in the same order.
+        candidates: Of one city.
+        now: Aware, UTC.
+        welcome: bool (n_profiles,): first editions, which may take the archive.
+
+    Returns:
+        bool, shape (n_profiles, n_candidates).
+    """
+    mask = np.zeros((len(profiles), len(candidates)), dtype=bool)
+    if not mask.size:
+        return mask
+    alive, recent = _alive(candidates, now), _recent(candidates, now)
+    kept: dict[tuple[frozenset[str], bool], Mask] = {}
+    for row, profile in enumerate(profiles):
+        langs = frozenset(_language(lang) for lang in profile.langs or ("zh",))
+        key = (langs, bool(welcome[row]))
+        if key not in kept:
+            kept[key] = alive & _readable(candidates, langs) & (True if key[1] else recent)
+        mask[row] = kept[key]
+    _only_followed(mask, profiles, candidates)
+    _without_muted(mask, profiles, candidates)
+    _without_picked(mask, shelves, candidates)
+    return mask
+
+
+def follows(
+    profiles: Sequence[Profile], rows: Mapping[str, int], tags_of: Callable[[Profile], Iterable[str]]
+) -> Csr:
+    """One row of ones for each profile over the tags of a table; unknown tags are skipped."""
+    return csr(({rows[t]: 1.0 for t in tags_of(profile) if t in rows} for profile in profiles), len(rows))
+
+
+def word_tables(
+    profiles: Sequence[Profile], candidates: Pool, tags_of: Callable[[Profile], Iterable[str]]
+) -> tuple[Csr, Csr]:
+    """The same for ``word:…`` tags: profiles × words and words × candidates, both of ones."""
+    spoken = [[tag[5:] for tag in tags_of(profile) if tag.startswith("word:")] for profile in profiles]
+    rows = {word: n for n, word in enumerate(dict.fromkeys(word for words in spoken for word in words))}
+    left = csr(({rows[word]: 1.0 for word in words} for words in spoken), len(rows))
+    return left, csr((dict.fromkeys(candidates.says(word), 1.0) for word in rows), len(candidates))
+
+
+def met(
+    profiles: Sequence[Profile], candidates: Pool, table: Csr, rows: Mapping[str, int],
+    tags_of: Callable[[Profile], Iterable[str]],
+) -> Csr:  # fmt: skip
+    """Sum the strengths of each profile's tags and words at each candidate; sparse (n_profiles, n)."""
+    found = follows(profiles, rows, tags_of) @ table
+    left, right = word_tables(profiles, candidates, tags_of)
+    return found + left @ right if left.shape[1] else found
+
+
+def _alive(candidates: Pool, now: datetime) -> Mask:
+    """The deadline itself is still in time, the end is not: a window is half-open."""
+    return np.array(
+        [
+            (c.deadline is None or c.deadline >= now) and (c.ends is None or c.ends > now)
+            for c in candidates.candidates
+        ],
+        dtype=bool,
+    )
+
+
+def _recent(candidates: Pool, now: datetime) -> Mask:
+    """Archived: published within the horizon. Others: released within it, too. Future dates count as now."""
+    since = now - HORIZON
+    return np.array(
+        [
+            c.fresh_at >= since or (not c.archive and c.released_at is not None and c.released_at >= since)
+            for c in candidates.candidates
+        ],
+        dtype=bool,
+    )
+
+
+def _language(tag: str) -> str:
+    """``zh-Hans`` and ``zh-Hant`` are one language here."""
+    return tag.lower().partition("-")[0]
+
+
+def _readable(candidates: Pool, langs: frozenset[str]) -> Mask:
+    return np.array(
+        [
+            not c.lang or _language(c.lang) in langs or (c.in_english and "en" in langs)
+            for c in candidates.candidates
+        ],
+        dtype=bool,
+    )
+
+
+def _only_followed(mask: Mask, profiles: Sequence[Profile], candidates: Pool) -> None:
+    columns = np.flatnonzero(candidates.outside)
+    if columns.size:
+        followed = follows(profiles, candidates.place_rows, _place_codes) @ candidates.places[:, columns]
+        mask[:, columns] &= followed.toarray() > 0
+
+
+def _without_muted(mask: Mask, profiles: Sequence[Profile], candidates: Pool) -> None:
+    muted = met(profiles, candidates, candidates.hides, candidates.hide_rows, lambda p: p.mutes).tocoo()
+    mask[muted.row[muted.data > 0], muted.col[muted.data > 0]] = False
+
+
+def _without_picked(mask: Mask, shelves: Sequence[Shelf], candidates: Pool) -> None:
+    rows: list[int] = []
+    columns: list[int] = []
+    for row, shelf in enumerate(shelves):
+        for notice_id in shelf.picked:
+            column = candidates.column_of.get(notice_id)
+            if column is not None:
+                same = candidates.twin_columns.get(candidates.twins[column]) or [column]
+                columns.extend(same)
+                rows.extend([row] * len(same))
+    mask[rows, columns] = False
+
+
+def _place_codes(profile: Profile) -> Iterable[str]:
+    return (place.code for place in profile.places)
+
+
+def _table(items: Sequence[Mapping[str, float]]) -> tuple[Csr, dict[str, int]]:
+    rows = {tag: n for n, tag in enumerate(sorted({tag for item in items for tag in item}))}
+    by_item = csr(({rows[tag]: value for tag, value in item.items()} for item in items), len(rows))
+    return by_item.T.tocsr(), rows
+
+
+def _numbers(names: Sequence[str]) -> list[int]:
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(name, len(numbers)) if name else -1 for name in names]
+
+
+def _level_one(candidate: Candidate, city: City) -> tuple[str, ...]:
+    codes = (tag.code for tag in candidate.tags if tag.kind == "theme")
+    tops = ((city.themes[code].parent or code) if code in city.themes else code for code in codes)
+    return tuple(dict.fromkeys(tops))

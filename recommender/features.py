@@ -1,0 +1,110 @@
+"""Turn candidates and profiles into rows of numbers over a frozen vocabulary. Pure.
+
+Items are their tags and title words, never themselves: a notice of this minute has features that last month's
+taught. Residents are what they declared, and themselves (``id:7``) only where training knew enough of them to
+name them in the vocabulary. Unknown features are skipped. Called by training and by the blend.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from feeds.catalogue.vocabulary import City
+from feeds.catalogue.words import cut
+from profiles.types import Profile
+from recommender.types import Candidate, Csr, FeatureSpace, csr
+
+#: A title word must stand in this many notices; a word seen once teaches nothing.
+MIN_DOCUMENTS = 2
+#: Events from which a resident is a feature of their own.
+IDENTITY_EVENTS = 5
+_ENGLISH = re.compile(r"[a-z][0-9a-z]{2,}")
+_CHINESE = re.compile(r"[㐀-鿿]{2,}")
+# What stands in every second title of a government notice and so tells nothing.
+_STOP = """
+关于 印发 通知 公告 通告 公示 进行 开展 做好 有关 相关 工作 事项 上海 上海市 本市 示例 示例市 我市
+人民 政府 人民政府 办公 办公室 办公厅 委员 委员会 管理局 实施 方案 意见 办法 若干 规定 年度
+发布 转发 以及 其中 部分 全文 解读 修改 决定
+the and for with from that this into your are was were has have its our not can may will shall all any
+notice notices announcement shanghai shili city municipal government people office bureau general new about
+"""
+STOP_WORDS = frozenset(_STOP.split())
+
+
+def title_words(title: str) -> tuple[str, ...]:
+    """Cut a title into the words that may become features.
+
+    Chinese is folded to Simplified and cut by rjieba (words of one character are dropped), Latin runs are
+    lower-cased and need three characters; stop words and numbers go. Repeats are removed, the order stays.
+    """
+    kept = (word for word in cut(title) if _ENGLISH.fullmatch(word) or _CHINESE.fullmatch(word))
+    return tuple(dict.fromkeys(word for word in kept if word not in STOP_WORDS))
+
+
+def item_features(candidate: Candidate) -> set[str]:
+    """Names of an item's features, such as ``theme:0402``, ``agency:tax``, ``w:奖励``."""
+    names = {f"{tag.kind}:{tag.code}" for tag in candidate.tags}
+    if candidate.agency:
+        names.add(f"agency:{candidate.agency}")
+    names.update(f"w:{word}" for word in candidate.words)
+    return names
+
+
+def item_space(candidates: Iterable[Candidate]) -> FeatureSpace:
+    """Freeze the vocabulary of items: every tag, words of at least :data:`MIN_DOCUMENTS` notices; sorted."""
+    seen = Counter(name for candidate in candidates for name in item_features(candidate))
+    return FeatureSpace.of(
+        sorted(n for n, times in seen.items() if times >= MIN_DOCUMENTS or not n.startswith("w:"))
+    )
+
+
+def item_matrix(candidates: Sequence[Candidate], space: FeatureSpace) -> Csr:
+    """Rows of items.
+
+    Returns:
+        float32 CSR, shape (n_candidates, len(space)); rows have length 1 (L2), or 0 where no feature is
+        known.
+    """
+    return csr((_row(item_features(candidate), space.columns) for candidate in candidates), len(space))
+
+
+def user_features(profile: Profile, city: City) -> set[str]:
+    """Names of what a resident declared: ``role:…``, ``interest:…``, ``place:…`` with what contains it."""
+    names = {f"role:{role}" for role in profile.roles}
+    for followed in profile.places:
+        names.add(f"place:{followed.code}")
+        names.update(f"place:{code}" for code in city.ancestors(followed.code))
+    names.update(f"interest:{tag}" for tag in profile.interests)
+    return names
+
+
+def identity(profile_id: int) -> str:
+    """The feature that is one resident."""
+    return f"id:{profile_id}"
+
+
+def user_space(profiles: Iterable[Profile], city: City, known_well: Iterable[int] = ()) -> FeatureSpace:
+    """Freeze the vocabulary of residents: everything that somebody declared, and those known well, sorted."""
+    names = {name for profile in profiles for name in user_features(profile, city)}
+    names.update(identity(profile_id) for profile_id in known_well)
+    return FeatureSpace.of(sorted(names))
+
+
+def user_matrix(profiles: Sequence[Profile], city: City, space: FeatureSpace) -> Csr:
+    """Rows of residents.
+
+    Returns:
+        float32 CSR, shape (n_profiles, len(space)); rows have length 1 (L2), or 0 where nothing is known.
+    """
+    return csr(
+        (_row(user_features(profile, city) | {identity(profile.id)}, space.columns) for profile in profiles),
+        len(space),
+    )
+
+
+def _row(names: Iterable[str], columns: Mapping[str, int]) -> dict[int, float]:
+    found = [columns[name] for name in names if name in columns]
+    return dict.fromkeys(found, 1.0 / math.sqrt(len(found))) if found else {}

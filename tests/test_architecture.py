@@ -1,0 +1,194 @@
+"""House rules that import-linter cannot say, read from the source itself (docs/architecture.md).
+
+import-linter (``make check``) holds who may import whom among our own packages. Here: which modules
+touch the environment, the database, sockets and the machine's clock, what "Pure" in a docstring
+promises, and what serving loads.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("feeds", "profiles", "recommender", "delivery", "api")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+# Who reads the environment: one module, so that docs/settings.md can be complete.
+ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.putenv", "os.unsetenv"}
+ENVIRONMENT_ALLOWED = ["api/settings.py"]
+
+# Who writes SQL: the kernel's one door, the tables, and the stores; every other module asks a store.
+SQL = {"sqlalchemy", "sqlite3", "psycopg"}
+SQL_ALLOWED = [
+    "feeds/kernel/db.py",
+    "*/tables.py",
+    "feeds/catalogue/store.py",
+    "feeds/catalogue/search.py",
+    "feeds/intake/sources.py",
+    "feeds/desk/audit.py",
+    "feeds/desk/staff.py",
+    "profiles/store.py",
+    "profiles/editions.py",
+    "profiles/feedback.py",
+    "profiles/subscriptions.py",
+    "profiles/contacts.py",
+    "profiles/consent.py",
+    "profiles/tokens.py",
+    "delivery/outbox.py",
+    "api/migrations/*",
+    "api/ops/migrate.py",  # runs the migrations
+    "api/ops/backup.py",  # copies the database as a whole
+    "api/ops/doctor.py",  # asks the database for its version and health
+]
+
+# Who opens sockets: the guarded client, the channels and bounces, the identity client, our own servers.
+SOCKETS = {
+    "socket", "socketserver", "ssl", "smtplib", "imaplib", "poplib", "ftplib", "http.client", "http.server",
+    "urllib.request", "urllib3", "requests", "httpx", "httpx2", "aiohttp", "websockets", "uvicorn",
+    "asyncio.open_connection", "asyncio.start_server", "asyncio.create_connection",
+}  # fmt: skip
+SOCKETS_ALLOWED = [
+    "feeds/kernel/http.py",
+    "feeds/kernel/dialler.py",  # the guarded client's connections
+    "delivery/channels/*",
+    "delivery/bounces.py",
+    "api/web/security/*",
+    "api/web/security.py",
+    "api/ops/*",  # starts the servers, looks whether a port is free
+]
+
+# Who reads the machine's clock: everybody else is given one. (Monotonic clocks measure, and are free.)
+CLOCK = {
+    "datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today", "datetime.date.today",
+    "time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.strftime", "time.ctime",
+}  # fmt: skip
+CLOCK_ALLOWED = ["feeds/kernel/time.py"]
+
+# What a module whose docstring says "Pure." must not touch, however deep the folder it lives in.
+IMPURE = SQL | SOCKETS | ENVIRONMENT | CLOCK | {"fastapi", "starlette", "subprocess", "lightfm"}
+PURE = [  # the design says so even if the docstring does not
+    "feeds/intake/decide.py", "feeds/intake/normalise.py", "feeds/catalogue/tagging.py",
+    "profiles/match.py", "profiles/reasons.py", "recommender/blend.py", "recommender/rank.py",
+    "delivery/windows.py", "delivery/compose.py", "delivery/sms_text.py", "delivery/retry.py",
+]  # fmt: skip
+
+# What answers a request; it must start fast and run where the training extra is not installed.
+SERVING = ("api.feed_asgi", "api.web.app", "api.wiring")
+TRAINING = ("lightfm", "sklearn", "lightgbm", "alembic")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def allowed(path: Path, patterns: list[str]) -> bool:
+    return any(fnmatch(name_of(path), pattern) for pattern in patterns)
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@cache
+def used_names(path: Path) -> dict[str, int]:
+    """Dotted names of everything a module imports or reaches through an import, with the line.
+
+    ``from datetime import datetime as dt; dt.now()`` gives ``datetime.datetime`` and
+    ``datetime.datetime.now``. Relative imports name our own modules and are left out.
+    """
+    origin: dict[str, str] = {}
+    names: dict[str, int] = {}
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            for item in node.names:
+                names.setdefault(item.name, node.lineno)
+                bound = item.asname or item.name.split(".")[0]  # `import a.b` binds a; with `as c`, c is a.b
+                origin[bound] = item.name if item.asname else bound
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for item in node.names:
+                names.setdefault(f"{node.module}.{item.name}", node.lineno)
+                origin[item.asname or item.name] = f"{node.module}.{item.name}"
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute) and (dotted := _dotted(node, origin)):
+            names.setdefault(dotted, node.lineno)
+    return names
+
+
+def _dotted(node: ast.expr, origin: dict[str, str]) -> str:
+    if isinstance(node, ast.Name):
+        return origin.get(node.id, "")
+    if isinstance(node, ast.Attribute) and (front := _dotted(node.value, origin)):
+        return f"{front}.{node.attr}"
+    return ""
+
+
+def uses(path: Path, forbidden: set[str]) -> Iterator[str]:
+    """Say where a module uses one of the names, or something inside it."""
+    for used, line in used_names(path).items():
+        if any(used == name or used.startswith(name + ".") for name in forbidden):
+            yield f"{name_of(path)}:{line} uses {used}"
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "patterns"),
+    [
+        pytest.param(ENVIRONMENT, ENVIRONMENT_ALLOWED, id="environment"),
+        pytest.param(SQL, SQL_ALLOWED, id="sql"),
+        pytest.param(SOCKETS, SOCKETS_ALLOWED, id="sockets"),
+        pytest.param(CLOCK, CLOCK_ALLOWED, id="clock"),
+    ],
+)
+def test_only_the_named_modules_touch_it(forbidden: set[str], patterns: list[str]) -> None:
+    strays = [use for path in MODULES if not allowed(path, patterns) for use in uses(path, forbidden)]
+    assert not strays, "\n".join(strays)
+
+
+def test_pure_modules_keep_their_promise() -> None:
+    pure = [path for path in MODULES if allowed(path, PURE) or says_pure(path)]
+    broken = [use for path in pure for use in uses(path, IMPURE)]
+    assert not broken, "\n".join(broken)
+
+
+def says_pure(path: Path) -> bool:
+    return bool(re.search(r"\bPure\b", ast.get_docstring(tree_of(path)) or ""))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_says_what_it_does(path: Path) -> None:
+    docstring = ast.get_docstring(tree_of(path)) or ""
+    assert docstring.split("\n", 1)[0].strip(), f"{name_of(path)} has no docstring"
+
+
+def test_serving_loads_neither_training_nor_migrations() -> None:
+    modules = [name for name in SERVING if find_spec(name)]
+    assert modules, "none of the serving modules is there"
+    program = f"import sys, {', '.join(modules)}; print(*sorted(set({TRAINING!r}) & set(sys.modules)))"
+    command = [sys.executable, "-c", program]
+    loaded = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.split() == [], "serving imports what only training or migrating needs"
+
+
+def test_a_planted_use_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks above would be worth nothing if they could not see."""
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    planted = tmp_path / "planted.py"
+    planted.write_text(
+        '"""Pure."""\nimport os\nimport urllib.request\nfrom datetime import datetime as dt\n'
+        "from sqlalchemy import select\nfrom urllib.parse import quote\nmake = dt.now\nhome = os.environ['X']\n",
+        encoding="utf-8",
+    )
+    assert says_pure(planted)
+    assert list(uses(planted, ENVIRONMENT)) == ["planted.py:8 uses os.environ"]
+    assert list(uses(planted, CLOCK)) == ["planted.py:7 uses datetime.datetime.now"]
+    assert list(uses(planted, SQL)) == ["planted.py:5 uses sqlalchemy.select"]
+    assert list(uses(planted, SOCKETS)) == ["planted.py:3 uses urllib.request"]
