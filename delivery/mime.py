@@ -20,13 +20,13 @@ from hashlib import blake2b
 from delivery.errors import PermanentError
 from delivery.types import MailMessage
 
-_LOCAL = re.compile(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}$")
-_LABEL = re.compile(r"^(?!-)[A-Za-z0-9-]{1,63}(?<!-)$")
-_NAMED = re.compile(r"^\s*(.*?)\s*<([^<>]*)>\s*$")
-_HEADER_NAME = re.compile(r"^[A-Za-z0-9-]{1,60}$")
-_MESSAGE_ID = re.compile(r"^<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+>$")
+_LOCAL = re.compile(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}\Z")
+_LABEL = re.compile(r"^(?!-)[A-Za-z0-9-]{1,63}(?<!-)\Z")
+_NAMED = re.compile(r"^\s*(.*?)\s*<([^<>]*)>\s*\Z")
+_HEADER_NAME = re.compile(r"^[A-Za-z0-9-]{1,60}\Z")
+_MESSAGE_ID = re.compile(r"^<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+>\Z")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_PLAIN = re.compile(r"^[\x20-\x7e]*$")
+_PLAIN = re.compile(r"^[\x20-\x7e]*\Z")
 # Set here or by the mail server; a message may not bring its own.
 _OURS = frozenset({
     "from", "to", "cc", "bcc", "sender", "reply-to", "subject", "date", "message-id", "mime-version",
@@ -78,6 +78,8 @@ def address(text: str) -> str:
     Raises:
         PermanentError: If ``text`` is not exactly one address, or its local part is not ASCII.
     """
+    if _CONTROL.search(text):
+        raise PermanentError("A mail address holds a control character; the mail was not built.")
     local, at, domain = text.strip(" ").rpartition("@")
     ascii_domain = _idna(domain) if at else ""
     dotted = local.startswith(".") or local.endswith(".") or ".." in local
@@ -105,6 +107,8 @@ def _idna(domain: str) -> str:
 
 @lru_cache(maxsize=64)
 def _sender(text: str) -> str:
+    if _CONTROL.search(text):
+        raise PermanentError("The sender holds a control character; the mail was not built.")
     match = _NAMED.match(text)
     if match is None or not match.group(1):
         return sender_address(text)

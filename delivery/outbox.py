@@ -32,6 +32,7 @@ from sqlalchemy import (
     case,
     func,
     insert,
+    literal,
     select,
     text,
     update,
@@ -520,7 +521,7 @@ def _notices(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[tupl
 
 
 def _later(column: Any, instant: datetime) -> Any:
-    return case((column < instant, instant), else_=column)
+    return case((column < instant, literal(instant, Instant)), else_=column)
 
 
 def _parts(items: Sequence[Item]) -> Iterable[Sequence[Item]]:

@@ -151,7 +151,7 @@ def _at_boundary(kept: list[str], text: str) -> str:
     following = text[len(whole) : len(whole) + 1]
     if following in _BOUNDARY or following in _OPENERS:
         return whole
-    for index in range(len(kept) - 1, len(kept) * 3 // 4, -1):
+    for index in range(len(kept) - 1, len(kept) * 3 // 4 - 1, -1):
         if kept[index] in _BOUNDARY:
             return "".join(kept[: index + 1])
     cut = len(kept)

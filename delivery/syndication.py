@@ -8,6 +8,7 @@ Source: the W3C feed validator's tests, RFC 4287, the RSS 2.0 and content module
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from feedgen.ext.base import BaseEntryExtension, BaseExtension  # type: ignore[import-untyped]
@@ -22,6 +23,8 @@ from delivery.wording import readable, shown_title
 __all__ = ["RENDERER_VERSION", "etag", "etag_matches", "not_modified", "render_atom", "render_rss"]
 
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_FULL_WIDTH = {"<": "＜", ">": "＞", "&": "＆"}
+_HTML_SIGNS = re.compile(r"[<>]|&(?=#?\w+;)")
 ATOM_TYPE = "application/atom+xml"
 RSS_TYPE = "application/rss+xml"
 
@@ -93,6 +96,8 @@ def _common(item: Any, entry: EntryView, feed: FeedView) -> None:
 
 def _rss_item(item: Any, entry: EntryView, feed: FeedView) -> None:
     _common(item, entry, feed)
+    # Some readers take an RSS title for HTML, some for text; full-width signs read alike in both.
+    item.title(_HTML_SIGNS.sub(lambda sign: _FULL_WIDTH[sign.group(0)], shown_title(entry, feed.lang)))
     item.link(href=readable(entry.url), rel="alternate")
     item.description(description(entry, feed.lang))
     item.content(content_html(entry, feed.lang, feed.timezone), type="html")

@@ -4,11 +4,12 @@ A profile-day of 10 picks with 3 reasons each stays within 400 bytes. Layout, ve
 
     version u8 · count of params varint · each param (length varint, UTF-8)
     count of picks varint · each pick:
-        notice id varint · revision varint · kind u8 · score f16 · propensity f16
-        count of reasons u8 · each reason:
-            code u8 · contribution f16 · count of params u8 · each: index varint
+        notice id varint · revision varint · kind u8, plus 128 if the propensity is not 1
+        score f16 · propensity f16 only if not 1 · count of reasons u8 · each reason:
+            code and count of params u8 (code × 4 + count) · contribution f16 · each: index varint
 
-Parameters of reasons repeat (a role, a theme, a place), so they stand once in a table in front.
+Parameters of reasons repeat (a role, a theme, a place), so they stand once in a table in front,
+their usual beginnings ("theme:") as one byte.
 Half floats keep about three decimal digits: enough to show and to train on, not to re-rank.
 Called by ``profiles.editions`` only.
 """
@@ -24,6 +25,10 @@ _VERSION = 1
 _KINDS: tuple[PickKind, ...] = ("new", "update", "reminder", "mandatory", "explored")
 _HALF = struct.Struct("<e")
 _HALF_MAX = 65504.0
+_HAS_PROPENSITY = 0x80
+_PARAMS_MOST = 3
+# One byte each for how parameters usually begin; \x00 goes before one that begins like a code.
+_BEGINNINGS = ("theme:", "place:", "role:", "life:", "agency:", "type:", "word:")
 
 
 def pack_picks(picks: Sequence[Pick], codes: dict[str, int]) -> bytes:
@@ -31,7 +36,10 @@ def pack_picks(picks: Sequence[Pick], codes: dict[str, int]) -> bytes:
 
     Args:
         picks: Any number.
-        codes: Reason code → small stable integer (0 to 255), from ``profiles.reasons``.
+        codes: Reason code → small stable integer (0 to 63), from ``profiles.reasons``.
+
+    Raises:
+        ValueError: If a reason has more than 3 parameters.
     """
     table: dict[str, int] = {}
     body = bytearray()
@@ -39,19 +47,20 @@ def pack_picks(picks: Sequence[Pick], codes: dict[str, int]) -> bytes:
     for pick in picks:
         _put(body, pick.notice_id)
         _put(body, pick.revision)
-        body.append(_KINDS.index(pick.kind))
-        body += _half(pick.score) + _half(pick.propensity)
+        body.append(_KINDS.index(pick.kind) | (_HAS_PROPENSITY if pick.propensity != 1.0 else 0))
+        body += _half(pick.score) + (_half(pick.propensity) if pick.propensity != 1.0 else b"")
         body.append(len(pick.reasons))
         for reason in pick.reasons:
-            body.append(codes[reason.code])
+            if len(reason.params) > _PARAMS_MOST:
+                raise ValueError(f"a reason has at most {_PARAMS_MOST} parameters: {reason}")
+            body.append(codes[reason.code] * 4 + len(reason.params))
             body += _half(reason.contribution)
-            body.append(len(reason.params))
             for param in reason.params:
                 _put(body, table.setdefault(param, len(table)))
     head = bytearray([_VERSION])
     _put(head, len(table))
     for param in table:
-        encoded = param.encode()
+        encoded = _shorten(param).encode()
         _put(head, len(encoded))
         head += encoded
     return bytes(head + body)
@@ -93,13 +102,28 @@ def unpack_ids(data: bytes) -> frozenset[int]:
 
 
 def _read_pick(reader: _Reader, params: list[str], names: dict[int, str]) -> Pick:
-    notice_id, revision, kind = reader.varint(), reader.varint(), _KINDS[reader.byte()]
-    score, propensity = reader.half(), reader.half()
+    notice_id, revision, kind = reader.varint(), reader.varint(), reader.byte()
+    score = reader.half()
+    propensity = reader.half() if kind & _HAS_PROPENSITY else 1.0
     reasons = []
     for _ in range(reader.byte()):
-        code, contribution = names[reader.byte()], reader.half()
-        reasons.append(Reason(code, tuple(params[reader.varint()] for _ in range(reader.byte())), contribution))
-    return Pick(notice_id, revision, kind, tuple(reasons), score, propensity)
+        code, count = divmod(reader.byte(), 4)
+        contribution = reader.half()
+        reasons.append(Reason(names[code], tuple(params[reader.varint()] for _ in range(count)), contribution))
+    return Pick(notice_id, revision, _KINDS[kind & ~_HAS_PROPENSITY], tuple(reasons), score, propensity)
+
+
+def _shorten(param: str) -> str:
+    for n, beginning in enumerate(_BEGINNINGS, start=1):
+        if param.startswith(beginning):
+            return chr(n) + param[len(beginning) :]
+    return "\x00" + param if param and ord(param[0]) <= len(_BEGINNINGS) else param
+
+
+def _lengthen(param: str) -> str:
+    if not param or ord(param[0]) > len(_BEGINNINGS):
+        return param
+    return param[1:] if param[0] == "\x00" else _BEGINNINGS[ord(param[0]) - 1] + param[1:]
 
 
 class _Reader:
@@ -132,7 +156,7 @@ class _Reader:
         self.at += length
         if self.at > len(self.data):
             raise IndexError
-        return self.data[self.at - length : self.at].decode()
+        return _lengthen(self.data[self.at - length : self.at].decode())
 
 
 def _put(body: bytearray, value: int) -> None:

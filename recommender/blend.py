@@ -21,7 +21,7 @@ from recommender.features import item_matrix, user_matrix
 from recommender.model_file import Model
 from recommender.types import Csr, Floats, Mask, Weights
 
-#: Parts in the order in which they are added; ``total`` is exactly this sum.
+#: Parts in the order of docs and tables; ``total`` is their sum.
 PARTS = ("interest", "place", "role", "learned", "deadline", "fresh", "priority", "citywide")
 #: Two exact interests are worth 1.2, three 1.29, ever more 1.5: the second one tells less than the first.
 _HALF = 0.5
@@ -131,7 +131,7 @@ def strengths(profiles: Sequence[Profile], pool: Pool) -> tuple[Floats, Floats, 
     roles = met(profiles, pool, pool.roles, pool.role_rows, lambda p: (f"role:{role}" for role in p.roles))
     np.minimum(roles.data, 1.0, out=roles.data)
     role: Floats = roles.toarray()
-    role[elsewhere] = 0
+    role *= ~elsewhere
     return interest, place, role, elsewhere
 
 
@@ -151,7 +151,7 @@ def blend(profiles: Sequence[Profile], mask: Mask, ready: Prepared) -> Blend:
     declared = (interest > 0) | (place > 0) | (role > 0)
     learned, basis = _learned(profiles, mask, ready)
     place *= weights.place
-    place[elsewhere] = weights.elsewhere
+    place += elsewhere * np.float32(weights.elsewhere)  # the strength there is 0
     shape = mask.shape
     parts: dict[str, Floats] = {
         "interest": interest * np.float32(weights.interest),
@@ -163,16 +163,18 @@ def blend(profiles: Sequence[Profile], mask: Mask, ready: Prepared) -> Blend:
         "priority": np.broadcast_to(ready.priority, shape),
         "citywide": np.broadcast_to(ready.citywide, shape),
     }
-    total = np.zeros(shape, dtype=np.float32)
-    for name in PARTS:
+    total = parts["interest"] + place
+    for name in ("role", "learned", "deadline"):
         total += parts[name]
+    total += ready.fresh + ready.priority + ready.citywide
     open_to_all = np.array([not (p.roles or p.places or p.interests) for p in profiles], dtype=bool)
     worthy = declared | open_to_all[:, None]
     if basis is not None and weights.learned > 0:
         worthy |= (learned >= weights.learned * weights.learned_floor) & ~elsewhere
-    order = total.copy()
-    off = [n for n, profile in enumerate(profiles) if not profile.personalised]
-    order[off] = np.arange(shape[1], 0, -1, dtype=np.float32)  # columns stand newest first
+    order = total
+    if off := [n for n, profile in enumerate(profiles) if not profile.personalised]:
+        order = total.copy()
+        order[off] = np.arange(shape[1], 0, -1, dtype=np.float32)  # columns stand newest first
     return Blend(parts, total, order, declared, worthy & mask, elsewhere, basis)
 
 
@@ -197,12 +199,13 @@ def _learned(profiles: Sequence[Profile], mask: Mask, ready: Prepared) -> tuple[
     model, weights = ready.model, ready.weights
     if model is None or ready.item_vectors is None or ready.item_biases is None or not mask.size:
         return np.zeros(mask.shape, dtype=np.float32), None
-    users = user_matrix(profiles, ready.pool.city, model.users)
+    users = user_matrix(profiles, ready.pool.kin.above, model.users)
     used = np.diff(users.indptr) > 0
     used &= np.array([profile.personalised for profile in profiles], dtype=bool)
     raw: Floats = (users @ model.user_vectors) @ ready.item_vectors.T
     raw += ready.item_biases
-    np.nan_to_num(raw, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    if not np.isfinite(raw.sum()):  # a sum shows any odd value without a second array
+        np.nan_to_num(raw, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     inside = mask.astype(np.float32)
     count = np.maximum(inside.sum(axis=1), 1)
     mean = np.einsum("ij,ij->i", raw, inside) / count

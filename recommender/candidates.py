@@ -19,7 +19,7 @@ from feeds.catalogue.words import doc_key, fold
 from profiles.match import Kinship, Reach, kinship, reach, says
 from profiles.types import Profile, Shelf
 from recommender.features import title_words
-from recommender.types import HORIZON, Candidate, Csr, Ints, Mask, csr
+from recommender.types import HORIZON, Candidate, Csr, Ints, Mask, csr, ones
 
 _SIGNS = re.compile(r"[\W_]+")
 
@@ -68,7 +68,8 @@ class Pool:
         hides: CSR (n_tags, n) of ones: muting row ``hide_rows[tag]`` hides column j.
         local, outside, citywide: bool (n,), see :class:`profiles.match.Reach`.
         rank: int8 (n,): 0 normal, 1 mandatory, 2 emergency.
-        agencies: int (n,), -1 where unknown. ``themes``: level-1 themes of each. ``twins``: int (n,).
+        agencies: Number of each one's agency, -1 where unknown; ``twins`` likewise.
+        themes: Level-1 themes of each, as bits of one number.
     """
 
     candidates: tuple[Candidate, ...]
@@ -90,7 +91,7 @@ class Pool:
     citywide: Mask
     rank: Ints
     agencies: list[int]
-    themes: list[tuple[str, ...]]
+    themes: list[int]
     twins: list[int]
     twin_columns: Mapping[int, list[int]]
     _words: dict[str, list[int]] = field(default_factory=dict, repr=False)
@@ -137,7 +138,7 @@ def pool(candidates: Iterable[Candidate], city: City) -> Pool:
         outside=np.array([r.outside for r in reaches], dtype=bool),
         citywide=np.array([r.citywide for r in reaches], dtype=bool),
         rank=np.array([("normal", "mandatory", "emergency").index(c.priority) for c in ordered],
-        dtype=np.int64), agencies=agencies, themes=[_level_one(c, city) for c in ordered], twins=twins,
+        dtype=np.int64), agencies=agencies, themes=_bits([level_one(c, city) for c in ordered]), twins=twins,
         twin_columns={number: columns for number, columns in twin_columns.items() if len(columns) > 1},
     )  # fmt: skip
 
@@ -178,17 +179,19 @@ def follows(
     profiles: Sequence[Profile], rows: Mapping[str, int], tags_of: Callable[[Profile], Iterable[str]]
 ) -> Csr:
     """One row of ones for each profile over the tags of a table; unknown tags are skipped."""
-    return csr(({rows[t]: 1.0 for t in tags_of(profile) if t in rows} for profile in profiles), len(rows))
+    return ones(([rows[tag] for tag in tags_of(profile) if tag in rows] for profile in profiles), len(rows))
 
 
 def word_tables(
     profiles: Sequence[Profile], candidates: Pool, tags_of: Callable[[Profile], Iterable[str]]
-) -> tuple[Csr, Csr]:
-    """The same for ``word:…`` tags: profiles × words and words × candidates, both of ones."""
-    spoken = [[tag[5:] for tag in tags_of(profile) if tag.startswith("word:")] for profile in profiles]
-    rows = {word: n for n, word in enumerate(dict.fromkeys(word for words in spoken for word in words))}
-    left = csr(({rows[word]: 1.0 for word in words} for words in spoken), len(rows))
-    return left, csr((dict.fromkeys(candidates.says(word), 1.0) for word in rows), len(candidates))
+) -> tuple[Csr, Csr] | None:
+    """The same for ``word:…`` tags: profiles × words and words × candidates; ``None`` where nobody has
+    any.""" spoken = [[tag[5:] for tag in tags_of(profile) if tag.startswith("word:")] for profile in
+    profiles] rows = {word: n for n, word in enumerate(dict.fromkeys(word for words in spoken for word in
+    words))} if not rows:
+        return None
+    left = ones(([rows[word] for word in words] for words in spoken), len(rows))
+    return left, ones((candidates.says(word) for word in rows), len(candidates))
 
 
 def met(
@@ -197,8 +200,8 @@ def met(
 ) -> Csr:  # fmt: skip
     """Sum the strengths of each profile's tags and words at each candidate; sparse (n_profiles, n)."""
     found = follows(profiles, rows, tags_of) @ table
-    left, right = word_tables(profiles, candidates, tags_of)
-    return found + left @ right if left.shape[1] else found
+    words = word_tables(profiles, candidates, tags_of)
+    return found if words is None else found + words[0] @ words[1]
 
 
 def _alive(candidates: Pool, now: datetime) -> Mask:
@@ -279,7 +282,14 @@ def _numbers(names: Sequence[str]) -> list[int]:
     return [numbers.setdefault(name, len(numbers)) if name else -1 for name in names]
 
 
-def _level_one(candidate: Candidate, city: City) -> tuple[str, ...]:
+def _bits(groups: Sequence[Iterable[str]]) -> list[int]:
+    """Each name one bit, each group the sum of its names."""
+    bits: dict[str, int] = {}
+    return [sum(1 << bits.setdefault(name, len(bits)) for name in group) for group in groups]
+
+
+def level_one(candidate: Candidate, city: City) -> tuple[str, ...]:
+    """The level-1 themes of a candidate, without repeats; an unknown theme stands for itself."""
     codes = (tag.code for tag in candidate.tags if tag.kind == "theme")
     tops = ((city.themes[code].parent or code) if code in city.themes else code for code in codes)
     return tuple(dict.fromkeys(tops))

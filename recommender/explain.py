@@ -1,14 +1,14 @@
 """Say why, from the arrays that made the score: one to three reasons, declared facts first. Pure.
 
 Nothing is worked out afterwards or guessed: each reason's contribution is its share of the score, and one
-that added nothing is never given. Called by ``select`` for the picks of one profile; sentences are in
+that added nothing is never given. Called by ``select`` for the picks of a batch; sentences are in
 ``profiles.reasons``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -18,118 +18,135 @@ from profiles.match import interests_met, label_factor
 from profiles.types import Profile, Reason
 from recommender.blend import PARTS, Blend, Prepared
 from recommender.candidates import Pool
-from recommender.types import Floats
+from recommender.types import Ints
 
 MOST = 3
 _LIFE_OR_AGENCY = {"life": "life", "agency": "agency"}
 
 
 def explain(
-    profile: Profile, row: int, columns: Sequence[int], scores: Blend, ready: Prepared
-) -> list[tuple[Reason, ...]]:
-    """Give the reasons of one profile's picks.
+    profiles: Sequence[Profile], picks: Sequence[Sequence[int]], scores: Blend, ready: Prepared
+) -> list[list[tuple[Reason, ...]]]:
+    """Give the reasons of a batch's picks.
 
     Args:
-        profile: Whose row ``row`` of ``scores`` is.
-        row: See there.
-        columns: Its picks.
-        scores: Of its batch.
+        profiles: Row i of ``scores`` belongs to ``profiles[i]``.
+        picks: For each profile, the columns of its picks.
+        scores: Of this batch.
         ready: What the scores were made from.
 
     Returns:
-        For each pick 1 to 3 reasons: what a rule decided, then declared facts by contribution, then the
-            deadline,
-        then the model; "new" or "the whole city" only where nothing else is true. Contributions are above 0.
+        For each profile and pick 1 to 3 reasons: what a rule decided, then declared facts by contribution,
+        then the deadline, then the model; "new" or "the whole city" only where nothing else is true.
+        Contributions are above 0.
     """
-    near = _learned(row, columns, scores, ready) if profile.personalised else {}
-    return [_reasons(profile, row, column, scores, ready, near.get(column)) for column in columns]
+    rows = np.array([row for row, columns in enumerate(picks) for _ in columns], dtype=np.int64)
+    columns = np.array([column for one in picks for column in one], dtype=np.int64)
+    near = _learned(rows, columns, scores, ready)
+    parts = (scores.parts[name][rows, columns].tolist() for name in ("interest", "place", "role", "deadline"))
+    cells = iter(zip(*parts, near, strict=True))
+    return [
+        [_reasons(profile, column, next(cells), ready) for column in one]
+        for profile, one in zip(profiles, picks, strict=True)
+    ]
 
 
 def breakdown(row: int, column: int, scores: Blend) -> dict[str, float]:
-    """Every part of one score, also those of 0 or less; their sum is the score."""
+    """Every part of one score, also those of 0 or less; their sum is the score, but for float rounding."""
     return {name: float(scores.parts[name][row, column]) for name in PARTS}
 
 
 def _reasons(
-    profile: Profile, row: int, column: int, scores: Blend, ready: Prepared, near: Reason | None
+    profile: Profile, column: int, cell: tuple[float, float, float, float, Reason | None], ready: Prepared
 ) -> tuple[Reason, ...]:
+    interest, place, role, deadline, near = cell
     pool = ready.pool
-    value = {name: float(scores.parts[name][row, column]) for name in ("interest", "place", "role")}
-    found: list[Reason] = []
-    if rank := pool.rank[column]:
-        code = "emergency" if rank == 2 else "mandatory"
-        found.append(Reason(code, (), float(ready.priority[column])))
-    declared = _interests(profile, column, value["interest"], pool)
-    declared += _place(profile, column, value["place"], pool) + _roles(profile, column, value["role"], pool)
-    found += sorted(declared, key=lambda reason: -reason.contribution)
-    if profile.personalised and declared:
-        found += _deadline(row, column, scores, ready)
-    if near is not None:
-        found.append(near)
-    return tuple(_first_of_kinds(found)) or (_plain(column, ready),)
+    declared: list[Reason] = []
+    if interest > 0:
+        declared += _interests(profile, column, interest, pool)
+    if place > 0:
+        declared.append(_place(profile, column, place, pool))
+    if role > 0:
+        declared += _roles(profile, column, role, pool)
+    if len(declared) > 1:
+        declared.sort(key=_by_contribution)
+    if pool.rank[column]:
+        code = "emergency" if pool.rank[column] == 2 else "mandatory"
+        declared.insert(0, Reason(code, (), float(ready.priority[column])))
+    if profile.personalised:
+        if deadline > 0:
+            declared.append(_deadline(column, deadline, ready))
+        if near is not None:
+            declared.append(near)
+    if len(declared) > MOST:
+        declared = _first_of_kinds(declared)
+    return tuple(declared) or (_plain(column, ready),)
+
+
+def _by_contribution(reason: Reason) -> float:
+    return -reason.contribution
 
 
 def _first_of_kinds(reasons: list[Reason]) -> list[Reason]:
-    """At most three; a second reason of one code waits until every other code has been heard."""
-    codes: set[str] = set()
-    again: list[Reason] = []
-    kept: list[Reason] = []
+    """Three of them; a second reason of one code waits until every other code has been heard."""
+    first: dict[str, Reason] = {}
     for reason in reasons:
-        if reason.contribution <= 0:
-            continue
-        (again if reason.code in codes else kept).append(reason)
-        codes.add(reason.code)
-    kept = kept[:MOST] + again[: max(0, MOST - len(kept))]
-    return sorted(kept, key=reasons.index)
+        first.setdefault(reason.code, reason)
+    kept = list(first.values())
+    kept += [reason for reason in reasons if reason not in kept]
+    return sorted(kept[:MOST], key=reasons.index)
 
 
 def _interests(profile: Profile, column: int, value: float, pool: Pool) -> list[Reason]:
     """The part is shared among the interests that met, by strength."""
-    if value <= 0:
-        return []
     strengths = _met(profile, column, pool)
-    total = sum(strengths.values())
-    return [
-        Reason(_LIFE_OR_AGENCY.get(tag.partition(":")[0], "interest"), (tag,), value * strength / total)
-        for tag, strength in sorted(strengths.items(), key=lambda item: (-item[1], item[0]))
-    ]
+    if len(strengths) == 1:
+        return [Reason(_code(tag), (tag,), value) for tag in strengths]
+    share = value / sum(strengths.values())
+    found = [Reason(_code(tag), (tag,), share * strength) for tag, strength in strengths.items()]
+    return sorted(found, key=lambda one: (-one.contribution, one.params))
+
+
+@lru_cache(maxsize=4096)
+def _code(tag: str) -> str:
+    return _LIFE_OR_AGENCY.get(tag.partition(":")[0], "interest")
 
 
 def _met(profile: Profile, column: int, pool: Pool) -> Mapping[str, float]:
+    """The same as :func:`profiles.match.interests_met`, which is slower where many are asked often."""
     reach = pool.reaches[column]
-    if len(profile.interests) <= len(reach.topics):
-        return interests_met(profile.interests, reach)
-    wanted = set(profile.interests)  # thousands of interests: ask the notice instead
-    words = [tag for tag in wanted if tag.startswith("word:")]
-    return interests_met(words, reach) | {tag: s for tag, s in reach.topics.items() if tag in wanted}
+    wanted, words, topics = *_wanted(profile.interests), reach.topics
+    small, large = (wanted, topics) if len(wanted) <= len(topics) else (topics, wanted)
+    met = {tag: topics[tag] for tag in small if tag in large}
+    if words:
+        met.update(interests_met(words, reach))
+    return met
 
 
-def _place(profile: Profile, column: int, value: float, pool: Pool) -> list[Reason]:
+@lru_cache(maxsize=1024)
+def _wanted(interests: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+    words = tuple(tag for tag in interests if tag.startswith("word:"))
+    return frozenset(interests).difference(words), words
+
+
+def _place(profile: Profile, column: int, value: float, pool: Pool) -> Reason:
     """The one place that gave the part its value; among equals the one named first."""
-    if value <= 0:
-        return []
     reach = pool.reaches[column].places
     best = max(profile.places, key=lambda place: reach.get(place.code, 0.0) * label_factor(place.label))
-    return [Reason("place", (f"place:{best.code}", best.label), value)]
+    return Reason("place", (f"place:{best.code}", best.label), value)
 
 
 def _roles(profile: Profile, column: int, value: float, pool: Pool) -> list[Reason]:
-    if value <= 0:
-        return []
     reach = pool.reaches[column].roles
-    met = {f"role:{role}": s for role in profile.roles if (s := reach.get(f"role:{role}", 0.0)) > 0}
-    total = sum(met.values())
-    ranked = sorted(met.items(), key=lambda item: (-item[1], item[0]))
-    return [Reason("role", (tag,), value * strength / total) for tag, strength in ranked]
+    met = {tag: reach[tag] for tag in map("role:".__add__, profile.roles) if tag in reach}
+    share = value / sum(met.values())
+    return [Reason("role", (tag,), share * strength) for tag, strength in met.items()]
 
 
-def _deadline(row: int, column: int, scores: Blend, ready: Prepared) -> list[Reason]:
+def _deadline(column: int, value: float, ready: Prepared) -> Reason:
     deadline = ready.pool.candidates[column].deadline
-    value = float(scores.parts["deadline"][row, column])
-    if deadline is None or value <= 0:
-        return []
-    day: date = local_date(deadline, ZoneInfo(ready.pool.city.timezone))
-    return [Reason("deadline", (day.isoformat(), str(ready.days_left[column])), value)]
+    day = local_date(deadline, ZoneInfo(ready.pool.city.timezone)).isoformat() if deadline else ""
+    return Reason("deadline", (day, str(ready.days_left[column])), value)
 
 
 def _plain(column: int, ready: Prepared) -> Reason:
@@ -139,42 +156,44 @@ def _plain(column: int, ready: Prepared) -> Reason:
     return Reason("fresh", (), max(float(ready.fresh[column]), 1e-3))
 
 
-def _learned(row: int, columns: Sequence[int], scores: Blend, ready: Prepared) -> dict[int, Reason]:
-    """Name the declared fact that weighed most in what the model added.
+def _learned(rows: Ints, columns: Ints, scores: Blend, ready: Prepared) -> list[Reason | None]:
+    """Name, for each pick, the declared fact that weighed most in what the model added, if that is enough.
 
     The score in standard deviations is a sum over the resident's features (and the notice's own popularity),
     each measured against the mean of the candidates; the largest of them is named.
     """
-    basis, model, floor = scores.learned, ready.model, ready.weights.learned * ready.weights.learned_floor
-    part = scores.parts["learned"]
-    chosen = [column for column in columns if part[row, column] > 0 and part[row, column] >= floor]
-    if (
-        basis is None
-        or model is None
-        or ready.item_vectors is None
-        or ready.item_biases is None
-        or not chosen
-    ):
-        return {}
-    start, end = basis.users.indptr[row], basis.users.indptr[row + 1]
-    features, weights = basis.users.indices[start:end], basis.users.data[start:end]
-    away: Floats = ready.item_vectors[chosen] - basis.vectors[row]
-    shares = (away @ model.user_vectors[features].T) * weights
-    popular = ready.item_biases[chosen] - basis.biases[row]
-    names = model.users.names
-    found: dict[int, Reason] = {}
-    for n, column in enumerate(chosen):
-        best = int(np.argmax(shares[n]))
-        value = float(part[row, column])
-        if popular[n] > shares[n, best]:
-            found[column] = Reason("popular", (), value)
+    found: list[Reason | None] = [None] * rows.size
+    basis, model, vectors, biases = scores.learned, ready.model, ready.item_vectors, ready.item_biases
+    if basis is None or model is None or vectors is None or biases is None:
+        return found
+    values = scores.parts["learned"][rows, columns]
+    enough = (values > 0) & (values >= ready.weights.learned * ready.weights.learned_floor)
+    chosen = np.flatnonzero(enough)
+    if not chosen.size:
+        return found
+    away = vectors[columns[chosen]] - basis.vectors[rows[chosen]]
+    popular = (biases[columns[chosen]] - basis.biases[rows[chosen]]).tolist()
+    starts = basis.users.indptr
+    counts = np.diff(starts)[rows[chosen]]
+    ends = np.cumsum(counts)
+    # One line for each pair of a pick and a feature of its resident.
+    offset = np.arange(ends[-1]) - np.repeat(ends - counts, counts) + np.repeat(starts[rows[chosen]], counts)
+    features = basis.users.indices[offset]
+    shares = np.einsum("ij,ij->i", np.repeat(away, counts, axis=0), model.user_vectors[features])
+    shares *= basis.users.data[offset]
+    lists, names, begin = shares.tolist(), model.users.names, 0
+    for pick, end, bias in zip(chosen.tolist(), ends.tolist(), popular, strict=True):
+        mine = lists[begin:end]
+        best = max(mine)
+        if bias > best:
+            found[pick] = Reason("popular", (), float(values[pick]))
         else:
-            found[column] = Reason("learned", _tag(names[features[best]]), value)
+            feature = names[features[begin + mine.index(best)]]
+            found[pick] = Reason("learned", tuple(_tags((feature,))), float(values[pick]))
+        begin = end
     return found
 
 
-def _tag(feature: str) -> tuple[str, ...]:
+def _tags(features: Iterable[str]) -> Iterable[str]:
     """``interest:theme:0402`` → its tag; a resident's own feature has none to show."""
-    if feature.startswith("id:"):
-        return ()
-    return (feature.removeprefix("interest:"),)
+    return (name.removeprefix("interest:") for name in features if not name.startswith("id:"))

@@ -11,12 +11,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
-from feeds.catalogue.vocabulary import City
 from feeds.catalogue.words import cut
 from profiles.types import Profile
 from recommender.types import Candidate, Csr, FeatureSpace, csr
 
+#: Place code → codes of what contains it, nearest first (``Kinship.above``).
+Above: TypeAlias = Mapping[str, tuple[str, ...]]
 #: A title word must stand in this many notices; a word seen once teaches nothing.
 MIN_DOCUMENTS = 2
 #: Events from which a resident is a feature of their own.
@@ -71,12 +73,12 @@ def item_matrix(candidates: Sequence[Candidate], space: FeatureSpace) -> Csr:
     return csr((_row(item_features(candidate), space.columns) for candidate in candidates), len(space))
 
 
-def user_features(profile: Profile, city: City) -> set[str]:
+def user_features(profile: Profile, above: Above) -> set[str]:
     """Names of what a resident declared: ``role:…``, ``interest:…``, ``place:…`` with what contains it."""
     names = {f"role:{role}" for role in profile.roles}
     for followed in profile.places:
         names.add(f"place:{followed.code}")
-        names.update(f"place:{code}" for code in city.ancestors(followed.code))
+        names.update(f"place:{code}" for code in above.get(followed.code, ()))
     names.update(f"interest:{tag}" for tag in profile.interests)
     return names
 
@@ -86,21 +88,21 @@ def identity(profile_id: int) -> str:
     return f"id:{profile_id}"
 
 
-def user_space(profiles: Iterable[Profile], city: City, known_well: Iterable[int] = ()) -> FeatureSpace:
+def user_space(profiles: Iterable[Profile], above: Above, known_well: Iterable[int] = ()) -> FeatureSpace:
     """Freeze the vocabulary of residents: everything that somebody declared, and those known well, sorted."""
-    names = {name for profile in profiles for name in user_features(profile, city)}
+    names = {name for profile in profiles for name in user_features(profile, above)}
     names.update(identity(profile_id) for profile_id in known_well)
     return FeatureSpace.of(sorted(names))
 
 
-def user_matrix(profiles: Sequence[Profile], city: City, space: FeatureSpace) -> Csr:
+def user_matrix(profiles: Sequence[Profile], above: Above, space: FeatureSpace) -> Csr:
     """Rows of residents.
 
     Returns:
         float32 CSR, shape (n_profiles, len(space)); rows have length 1 (L2), or 0 where nothing is known.
     """
     return csr(
-        (_row(user_features(profile, city) | {identity(profile.id)}, space.columns) for profile in profiles),
+        (_row(user_features(profile, above) | {identity(profile.id)}, space.columns) for profile in profiles),
         len(space),
     )
 

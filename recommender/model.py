@@ -51,7 +51,7 @@ def fit(
     Source: docs/decisions/0004-blend.md (WARP, 48 dimensions, 20 epochs, rows of length 1).
     """
     try:
-        from lightfm import LightFM  # type: ignore[import-untyped]
+        from lightfm import LightFM
     except ImportError as error:
         raise UsageError("Training needs LightFM; install it with `pip install 'mycity[train]'`.") from error
     model = LightFM(

@@ -1,19 +1,18 @@
-"""Put one profile's candidates in order: rules first, then score, never too much of one thing. Pure.
+"""Put each profile's candidates in order: rules first, then score, never too much of one thing. Pure.
 
-Called by ``select`` for each profile. It never adds a candidate that has no reason, so a list may be short or
+Called by ``select`` for a batch. It never adds a candidate that has no reason, so a list may be short or
 empty.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from recommender.candidates import Pool
-from recommender.types import AGENCY_CAP, BLOCK, THEME_CAP, Floats, Ints, Mask
+from recommender.types import AGENCY_CAP, BLOCK, THEME_CAP, Floats, Mask
 
 #: How many of the best are looked at first; the whole list is sorted only where caps leave gaps.
 _DEPTH = 48
@@ -29,38 +28,52 @@ class Ranked:
 
 
 def rank(
-    order: Floats, worthy: Mask, forced: Mask, pool: Pool, limit: int, before: Sequence[int] = ()
-) -> Ranked:
-    """Choose the picks of one profile.
+    order: Floats, worthy: Mask, forced: Mask, pool: Pool, limits: Sequence[int],
+    before: Sequence[Sequence[int]] | None = None,
+) -> list[Ranked]:  # fmt: skip
+    """Choose the picks of a batch of profiles.
 
     Args:
-        order: float32 (n,), higher is better; ties go to the smaller column, which is newer, then of smaller
-            id.
-        worthy: bool (n,): eligible, with a reason.
-        forced: bool (n,): eligible, and a rule puts it first.
+        order: float32 (n_profiles, n), higher is better; ties go to the smaller column, which is newer, then
+            of smaller id.
+        worthy: bool (n_profiles, n): eligible, with a reason.
+        forced: bool (n_profiles, n): eligible, and a rule puts it first.
         pool: Agencies, level-1 themes and twins by column.
-        limit: Most picks; emergencies come on top of it. 0 leaves only those.
-        before: Columns of what the profile already got today; they count towards the caps.
+        limits: Most picks of each profile; emergencies come on top of it. 0 leaves only those.
+        before: Columns of what each profile already got today; they count towards the caps.
 
     Returns:
-        In any ten (counted from the first, with ``before``) at most 3 of one agency and 4 of one level-1
-        theme; rules are exempt from that. Of twins only the best. Empty if nothing is worthy.
+        For each profile, in any ten (counted from the first, with ``before``) at most 3 of one agency and 4
+        of one level-1 theme; rules are exempt from that. Of twins only the best. Empty if nothing is worthy.
     """
-    first = _by_rule(order, forced, pool, limit)
-    chosen, emergencies = list(first), sum(pool.rank[c] == _EMERGENCY for c in first)
-    room = limit - (len(chosen) - emergencies)
-    if room <= 0:
-        return Ranked(tuple(chosen), len(first))
-    open_columns = np.flatnonzero(worthy & ~forced)
-    blocks = _Blocks(pool, before)
-    blocks.taken(chosen)
-    near = _best(order, open_columns, max(_DEPTH, 3 * room))
-    picked = blocks.fill(near, room)
-    if len(picked) < room and near.size < open_columns.size:
-        blocks = _Blocks(pool, before)
-        blocks.taken(chosen)
-        picked = blocks.fill(_best(order, open_columns, open_columns.size), room)
-    return Ranked((*chosen, *picked), len(first))
+    open_cells = worthy & ~forced
+    depth = max(_DEPTH, 3 * max(limits, default=0))
+    near = _shortlists(order, open_cells, depth)
+    found = []
+    for row, limit in enumerate(limits):
+        first = _by_rule(order[row], forced[row], pool, limit) if forced[row].any() else []
+        room = limit - sum(pool.rank[column] != _EMERGENCY for column in first)
+        picked: list[int] = []
+        if room > 0 and near[row]:
+            blocks = _Blocks(pool, [*(before[row] if before else ()), *first])
+            more = (order[row], open_cells[row]) if len(near[row]) >= depth else None
+            picked = blocks.fill(near[row], room, more)
+        found.append(Ranked((*first, *picked), len(first)))
+    return found
+
+
+def _shortlists(order: Floats, cells: Mask, depth: int) -> list[list[int]]:
+    """The best ``depth`` columns of each row and everything equal to the last of them, in order."""
+    if not order.size:
+        return [[] for _ in order]
+    keys = np.where(cells, -order, np.float32(np.inf))
+    if keys.shape[1] > depth:
+        last = np.partition(keys, depth - 1, axis=1)[:, depth - 1]
+        cells = cells & (keys <= last[:, None])
+    rows, columns = np.nonzero(cells)
+    ranked = columns[np.lexsort((columns, keys[rows, columns], rows))].tolist()
+    ends = np.cumsum(cells.sum(axis=1)).tolist()
+    return [ranked[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _by_rule(order: Floats, forced: Mask, pool: Pool, limit: int) -> list[int]:
@@ -75,75 +88,70 @@ def _by_rule(order: Floats, forced: Mask, pool: Pool, limit: int) -> list[int]:
     return urgent + told[: max(limit, 0)]
 
 
-def _best(order: Floats, columns: Ints, depth: int) -> Ints:
-    """The best ``depth`` columns and everything equal to the last of them, in order."""
-    keys = -order[columns]
-    if columns.size > depth:
-        keep = keys <= np.partition(keys, depth - 1)[depth - 1]
-        columns, keys = columns[keep], keys[keep]
-    ranked: Ints = columns[np.argsort(keys, kind="stable")]
-    return ranked
-
-
 class _Blocks:
     """Fills ten after ten; what a cap holds back waits for the next ten."""
 
     def __init__(self, pool: Pool, before: Iterable[int]) -> None:
         self.pool = pool
-        self.agencies: Counter[int] = Counter()
-        self.themes: Counter[str] = Counter()
         self.twins: set[int] = set()
-        self.count = 0
-        self.taken(before)
-
-    def taken(self, columns: Iterable[int]) -> None:
-        """Count what is already on the list."""
-        for column in columns:
+        self._next_block()
+        for column in before:
             if self.count == BLOCK:
-                self.next_block()
-            self.add(column)
+                self._next_block()
+            self._add(column)
 
-    def next_block(self) -> None:
-        self.agencies.clear()
-        self.themes.clear()
+    def _next_block(self) -> None:
+        self.agencies: dict[int, int] = {}
+        self.themes: dict[int, int] = {}
+        self.full_agencies: set[int] = set()
+        self.full_themes = 0
         self.count = 0
 
-    def add(self, column: int) -> None:
-        self.agencies[self.pool.agencies[column]] += 1
-        self.themes.update(self.pool.themes[column])
-        self.twins.add(self.pool.twins[column])
+    def _add(self, column: int) -> None:
+        agency, themes = self.pool.agencies[column], self.pool.themes[column]
+        self.agencies[agency] = self.agencies.get(agency, 0) + 1
+        if agency >= 0 and self.agencies[agency] >= AGENCY_CAP:
+            self.full_agencies.add(agency)
+        while themes:
+            bit = themes & -themes
+            themes ^= bit
+            self.themes[bit] = self.themes.get(bit, 0) + 1
+            if self.themes[bit] >= THEME_CAP:
+                self.full_themes |= bit
+        if self.pool.twins[column] >= 0:
+            self.twins.add(self.pool.twins[column])
         self.count += 1
 
-    def fits(self, column: int) -> bool:
-        agency = self.pool.agencies[column]
-        if agency >= 0 and self.agencies[agency] >= AGENCY_CAP:
-            return False
-        return all(self.themes[theme] < THEME_CAP for theme in self.pool.themes[column])
-
-    def fill(self, ranked: Ints, room: int) -> list[int]:
-        """Take up to ``room`` columns, best first."""
+    def fill(self, near: list[int], room: int, more: tuple[Floats, Mask] | None) -> list[int]:
+        """Take up to ``room`` columns, best first; ``more`` is sorted only where the near ones do not do."""
         picked: list[int] = []
-        waiting: list[int] = ranked.tolist()
+        waiting = near
         while waiting and len(picked) < room:
             if self.count >= BLOCK:
-                self.next_block()
-            held: list[int] = []
-            for n, column in enumerate(waiting):
-                if self.pool.twins[column] >= 0 and self.pool.twins[column] in self.twins:
-                    continue
-                if not self.fits(column):
-                    held.append(column)
-                    continue
-                picked.append(column)
-                self.add(column)
-                if self.count >= BLOCK or len(picked) == room:
-                    held.extend(waiting[n + 1 :])
+                self._next_block()
+            waiting, used_up = self._pass(waiting, room, picked)
+            if used_up:  # inside this ten: what a cap holds back stays out
+                if more is None:
                     break
-            else:
-                if self.count < BLOCK:  # the list is used up inside this ten: what a cap holds back stays out
-                    return picked
-            waiting = held
+                order, cells = more
+                rest = cells.copy()
+                rest[near] = False
+                waiting, more = waiting + _shortlists(order[None], rest[None], rest.size)[0], None
         return picked
+
+    def _pass(self, waiting: list[int], room: int, picked: list[int]) -> tuple[list[int], bool]:
+        """Go through the list once for this ten; returns what is left and whether the list came to its
+        end.""" agencies, themes, twins = self.pool.agencies, self.pool.themes, self.pool.twins
+        held: list[int] = []
+        for n, column in enumerate(waiting):
+            if themes[column] & self.full_themes or agencies[column] in self.full_agencies:
+                held.append(column)
+            elif twins[column] not in self.twins:
+                picked.append(column)
+                self._add(column)
+                if self.count >= BLOCK or len(picked) == room:
+                    return held + waiting[n + 1 :], False
+        return held, True
 
 
 def _first_twin(column: int, pool: Pool, seen: set[int]) -> bool:

@@ -20,7 +20,7 @@ from feeds.catalogue.notices import Notice
 from feeds.catalogue.vocabulary import City
 from feeds.kernel.time import at_local_time, local_date
 from profiles.editions import NewEdition
-from profiles.types import WELCOME_SIZE, EditionKind, Pick, Profile, Shelf
+from profiles.types import WELCOME_SIZE, EditionKind, Pick, PickKind, Profile, Reason, Shelf
 from recommender.blend import Blend, Prepared, blend, prepare
 from recommender.candidates import eligible, from_notice, pool
 from recommender.explain import explain
@@ -29,9 +29,8 @@ from recommender.rank import Ranked, rank
 from recommender.types import Mask, Weights
 
 BATCH = 500
-#: Cells of one batch: 500 profiles × 2,000 candidates. More candidates make smaller batches, so memory stays
-#: level.
-_CELLS = 1_000_000
+#: Profiles × candidates scored at once: a megabyte for each array, whatever the number of candidates.
+_CELLS = 1 << 18
 
 
 class Notices(Protocol):
@@ -109,9 +108,8 @@ def select_editions(
     candidates = pool((from_notice(notice) for notice in notices.pickable(now)), city)
     ready = prepare(candidates, weights or Weights(), now, model)
     midnight = at_local_time(local_date(now, ZoneInfo(city.timezone)), 0, ZoneInfo(city.timezone))
-    size = max(1, min(batch, _CELLS // max(1, len(candidates))))
     done = written = picks = conflicts = 0
-    for group in _groups(profiles, profile_ids, size):
+    for group in _groups(profiles, profile_ids, max(1, batch)):
         lost = group
         for _attempt in range(2):
             made = _choose_now(lost, editions, ready, now, midnight)
@@ -136,7 +134,7 @@ def choose(
     """Choose the editions of one batch. Pure.
 
     Args:
-        profiles: Any number; all are scored at once, so keep profiles × candidates within a million or so.
+        profiles: Any number; scored a few at a time.
         shelves: By profile id; a missing one is empty. Version 0 makes the edition a welcome.
         ready: From :func:`recommender.blend.prepare` at the same ``now``.
         now: The instant the editions are made at.
@@ -147,23 +145,39 @@ def choose(
     Returns:
         Editions in the order of profiles; none for a profile with nothing to be told.
     """
-    if not profiles or not len(ready.pool):
+    if not len(ready.pool):
         return []
+    step = max(1, _CELLS // len(ready.pool))
+    return [
+        made
+        for start in range(0, len(profiles), step)
+        for made in _choose(profiles[start : start + step], shelves, ready, now, picked_today or {}, since)
+    ]
+
+
+def _choose(
+    profiles: Sequence[Profile], shelves: Mapping[int, Shelf], ready: Prepared, now: datetime,
+    used: Mapping[int, int], since: datetime | None,
+) -> list[NewEdition]:  # fmt: skip
+    """The same for few enough profiles to stay inside the processor's cache."""
     own = [shelves.get(p.id) or Shelf(p.id, 0, (), frozenset()) for p in profiles]
     welcome = np.array([shelf.version == 0 for shelf in own], dtype=bool)
     mask = eligible(profiles, own, ready.pool, now, welcome)
     scores = blend(profiles, mask, ready)
     scores = replace(scores, worthy=_with_fresh(scores, mask, welcome))
     forced = _forced(profiles, mask, scores, ready)
-    used = picked_today or {}
+    limits = [
+        WELCOME_SIZE if shelf.version == 0 else max(0, profile.pace - used.get(profile.id, 0))
+        for profile, shelf in zip(profiles, own, strict=True)
+    ]
+    before = [[] if since is None else _got_since(shelf, ready, since) for shelf in own]
+    ranked = rank(scores.order, scores.worthy, forced, ready.pool, limits, before)
+    reasons = explain(profiles, [one.columns for one in ranked], scores, ready)
     made = []
     for row, (profile, shelf) in enumerate(zip(profiles, own, strict=True)):
-        limit = WELCOME_SIZE if welcome[row] else max(0, profile.pace - used.get(profile.id, 0))
-        before = [] if welcome[row] or since is None else _got_since(shelf, ready, since)
-        ranked = rank(scores.order[row], scores.worthy[row], forced[row], ready.pool, limit, before)
-        if ranked.columns:
+        if ranked[row].columns:
             kind: EditionKind = "welcome" if welcome[row] else "daily"
-            picks = _picks(profile, row, ranked, scores, ready)
+            picks = _picks(profile, row, ranked[row], reasons[row], scores, ready)
             made.append(NewEdition(profile.id, kind, picks, now, shelf.version))
     return made
 
@@ -206,14 +220,22 @@ def _got_since(shelf: Shelf, ready: Prepared, since: datetime) -> list[int]:
     return [column for column in columns if column is not None]
 
 
-def _picks(profile: Profile, row: int, ranked: Ranked, scores: Blend, ready: Prepared) -> tuple[Pick, ...]:
+def _picks(
+    profile: Profile,
+    row: int,
+    ranked: Ranked,
+    reasons: Sequence[tuple[Reason, ...]],
+    scores: Blend,
+    ready: Prepared,
+) -> tuple[Pick, ...]:
     """Turn columns into picks; no score is kept of somebody who switched personalisation off."""
-    picks = []
-    reasons = explain(profile, row, ranked.columns, scores, ready)
-    for place, (column, why) in enumerate(zip(ranked.columns, reasons, strict=True)):
-        one = ready.pool.candidates[column]
-        score = float(scores.total[row, column]) if profile.personalised else 0.0
-        picks.append(
-            Pick(one.notice_id, one.revision, "mandatory" if place < ranked.by_rule else "new", why, score)
-        )
-    return tuple(picks)
+    values = (
+        scores.total[row, list(ranked.columns)].tolist() if profile.personalised else [0.0] * len(reasons)
+    )
+    kinds: list[PickKind] = ["new"] * len(ranked.columns)
+    kinds[: ranked.by_rule] = ["mandatory"] * ranked.by_rule
+    found = (ready.pool.candidates[column] for column in ranked.columns)
+    return tuple(
+        Pick(one.notice_id, one.revision, kind, why, score)
+        for one, kind, why, score in zip(found, kinds, reasons, values, strict=True)
+    )

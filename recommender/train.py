@@ -15,6 +15,7 @@ from datetime import datetime
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.vocabulary import City
 from profiles.feedback import FeedbackRow
+from profiles.match import kinship
 from profiles.types import Profile
 from recommender.candidates import from_notice
 from recommender.features import IDENTITY_EVENTS, item_matrix, item_space, user_matrix, user_space
@@ -66,7 +67,8 @@ def train(
     candidates = [from_notice(known[number]) for number in sorted(known)]
     user_row = {user: n for n, user in enumerate(users)}
     item_row = {candidate.notice_id: n for n, candidate in enumerate(candidates)}
-    wide = user_space(people, city, _known_well(rows, taught))
+    above = kinship(city).above
+    wide = user_space(people, above, _known_well(rows, taught))
     deep = item_space(candidates)
     ordered = sorted(pairs)
     cells = coo(
@@ -75,7 +77,7 @@ def train(
     )  # fmt: skip
     fitted = fit(
         cells,
-        user_matrix(people, city, wide),
+        user_matrix(people, above, wide),
         item_matrix(candidates, deep),
         seed=seed,
         dim=dim,

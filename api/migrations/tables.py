@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import delivery.outbox
 import feeds.catalogue.tables
+import feeds.desk.tables
 import feeds.intake.sources
 import profiles.tables
 
-TABLE_MODULES = (feeds.catalogue.tables, feeds.intake.sources, profiles.tables, delivery.outbox)
+TABLE_MODULES = (feeds.catalogue.tables, feeds.desk.tables, feeds.intake.sources, profiles.tables, delivery.outbox)

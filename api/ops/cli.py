@@ -7,10 +7,7 @@ sentence, exit code 0, 1 or 2. ``--now ISO`` sets the clock of any command.
 from __future__ import annotations
 
 import sys
-from typing import Any
-
 import typer
-from typer.main import get_command
 
 from api.ops import commands_delivery, commands_notices, commands_people, commands_run, console
 
@@ -32,19 +29,9 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(console.run(_invoke, sys.argv[1:] if arguments is None else arguments))
 
 
-def _invoke(arguments: list[str]) -> Any:
-    command = get_command(app)
-    import click
-
+def _invoke(arguments: list[str]) -> int:
     try:
-        return command.main(arguments, prog_name="mycity", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show(sys.stdout)
-        return 0
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.exceptions.Abort:
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return 2
+        app(arguments, prog_name="mycity")
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0

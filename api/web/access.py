@@ -6,7 +6,6 @@ Called by FastAPI before every route.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -17,7 +16,7 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from api.web.security import cookie_name, from_our_page
+from api.web.security import client_key, cookie_name, from_our_page
 from feeds.desk.staff import Actor
 from feeds.kernel.time import from_micros, to_micros
 from profiles.types import Profile
@@ -49,7 +48,7 @@ class Rule:
     """What a route declared.
 
     Attributes:
-        bearer: The manage secret comes in the Authorization header; no cookie counts, so no CSRF.
+        bearer: A call of the open interface: JSON only, no cookie counts, a manage secret comes as Bearer.
         foreign: Other programs may POST here without our form (RFC 8058 one-click).
         hidden: Exists only once there is staff (the sign-in page of the desk).
     """
@@ -105,6 +104,8 @@ async def guard(request: Request) -> None:
         raise HTTPException(404)
     if request.method not in _SAFE and not rule.bearer:
         await _check_form(request, rule)
+    elif request.method in ("POST", "PUT") and _content_type(request) != "application/json":
+        raise HTTPException(415)  # a form of another site can send anything but JSON
     if rule.who is Access.MANAGE:
         request.state.profile = await run_in_threadpool(_must_hold, request, rule)
     elif rule.who is Access.STAFF:
@@ -152,12 +153,12 @@ def session_of(request: Request) -> str:
 
 async def _check_form(request: Request, rule: Rule) -> None:
     services = services_of(request)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _content_type(request)
     if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
         request.state.form = await request.form(max_files=0, max_fields=2000, max_part_size=256 * 1024)
     else:
         request.state.form = FormData()
-    if rule.foreign or rule_is_json(request):
+    if rule.foreign:
         return
     token = str(request.state.form.get("_form", ""))
     signer, session = request.app.state.signer, session_of(request)
@@ -167,10 +168,8 @@ async def _check_form(request: Request, rule: Rule) -> None:
         raise HTTPException(403)
 
 
-def rule_is_json(request: Request) -> bool:
-    """Whether a call of the open interface came as JSON, which no form of another site can send."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return request.url.path.startswith("/api/") and kind == "application/json"
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _must_hold(request: Request, rule: Rule) -> Profile:
@@ -178,7 +177,7 @@ def _must_hold(request: Request, rule: Rule) -> Profile:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         found = services_of(request).profiles.by_secret(secret.strip()) if scheme.lower() == "bearer" else None
         if found is None:
-            if not request.app.state.limits["enter"].allows(_who(request)):
+            if not request.app.state.limits["enter"].allows(client_key(request)):
                 raise HTTPException(429)
             raise HTTPException(401, headers={"www-authenticate": "Bearer"})
         return found
@@ -196,14 +195,3 @@ def _must_work_here(request: Request) -> Actor:
     if actor is None:
         raise GoTo("/editor/enter")
     return actor
-
-
-def _who(request: Request) -> str:
-    from api.web.security import client_key
-
-    return client_key(request)
-
-
-def new_form_nonce() -> str:
-    """A random name for one showing of a form."""
-    return secrets.token_urlsafe(9)

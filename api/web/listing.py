@@ -101,7 +101,7 @@ def find(services: Services, query: Query, words: Words) -> Listing:
     found = services.notices.latest(which, limit=PAGE_SIZE + 1, before=read_mark(query.before))
     shown = found[:PAGE_SIZE]
     more = len(found) > PAGE_SIZE
-    return Listing(items(services, shown, words), _mark_of(shown[-1]) if more else "")
+    return Listing(items(services, shown, words), mark_of(shown[-1]) if more else "")
 
 
 def items(services: Services, notices: Iterable[Notice], words: Words) -> tuple[Item, ...]:
@@ -202,5 +202,6 @@ def _in_force(notice: Notice, now: datetime) -> bool:
     return notice.fresh_at <= now < min(ends, notice.fresh_at + 7 * _EMERGENCY_LASTS)
 
 
-def _mark_of(notice: Notice) -> str:
+def mark_of(notice: Notice) -> str:
+    """The mark that continues a list after this notice."""
     return f"{to_micros(notice.fresh_at)}-{notice.id}"

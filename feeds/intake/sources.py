@@ -7,10 +7,11 @@ engine and ``mycity sources``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import Boolean, Column, Connection, Integer, Row, String, Table, Text, insert, or_, select, update
 
@@ -101,7 +102,7 @@ def backoff_s(interval_s: int, failures: int, retry_after: float | None = None) 
     """
     interval = max(interval_s, MIN_INTERVAL_S)
     longest = max(DAY_S, interval)
-    wait = min(interval * 2 ** min(failures, 20), longest)
+    wait = min(interval << min(failures, 20), longest)
     return max(wait, min(int(retry_after or 0), longest))
 
 
@@ -130,13 +131,15 @@ class SourceStore:
         """Add a source; a feed is due at once.
 
         Raises:
-            UsageError: If the slug is not of lower-case letters, digits and ``-``, or a feed has no address.
+            UsageError: If the slug is not of lower-case letters, digits and ``-``, a feed has no address,
+                or the time zone does not exist.
             ConflictError: If the slug or the address is already there.
         """
         if not _SLUG.fullmatch(slug):
             raise UsageError(f"The short name {slug[:80]!r} must be of a-z, 0-9 and '-', at most 63 characters.")
         if kind == "feed" and not url:
             raise UsageError("A feed needs an address; give its URL.")
+        _check_zone(timezone)
         row = _blank(slug, name, kind, at) | {
             "url": url, "agency": agency, "lang": lang, "timezone": timezone, "licence": licence, "place": place,
             "trust": trust, "interval_s": max(interval_s, MIN_INTERVAL_S),
@@ -178,12 +181,12 @@ class SourceStore:
         with self._db.read() as connection:
             return _one(connection, slug)
 
-    def list(self) -> list[Source]:
+    def list(self) -> Sequence[Source]:
         """Return all sources in the order they were added."""
         with self._db.read() as connection:
             return [_source(row) for row in connection.execute(select(source).order_by(source.c.id))]
 
-    def due(self, now: datetime, *, limit: int = 100) -> list[Source]:
+    def due(self, now: datetime, *, limit: int = 100) -> Sequence[Source]:
         """Return feeds that should be asked now, longest waiting first; never paused or held ones."""
         query = (
             select(source)
@@ -274,6 +277,13 @@ def _refuse_twins(connection: Connection, slug: str, url: str | None) -> None:
     if twin is not None:
         what = f"The short name {slug!r}" if twin.slug == slug else f"The address {url}"
         raise ConflictError(f"{what} is already taken by source {twin.slug!r}; change that one or choose another.")
+
+
+def _check_zone(name: str) -> None:
+    try:
+        ZoneInfo(name or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        raise UsageError(f"There is no time zone {name!r}; write it like Asia/Shanghai.") from None
 
 
 def _after(at: datetime, seconds: int) -> datetime:

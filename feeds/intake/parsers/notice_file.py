@@ -64,6 +64,25 @@ def read_notice_file(file: str | Path | BinaryIO, *, format: Format | None = Non
 
 
 @contextmanager
+def open_notice_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a notice file for reading.
+
+    Raises:
+        BadInputError: If it is missing, a folder or not readable.
+    """
+    try:
+        stream = Path(path).open("rb")
+    except IsADirectoryError:
+        raise BadInputError(f"{path} is a folder; give the notice file itself.") from None
+    except FileNotFoundError:
+        raise BadInputError(f"There is no file {path}; check the path.") from None
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read ({error.strerror}); check its rights.") from error
+    with stream:
+        yield stream
+
+
+@contextmanager
 def _opened(file: str | Path | BinaryIO) -> Iterator[tuple[BinaryIO, str, str]]:
     if not isinstance(file, (str, Path)):
         name = str(getattr(file, "name", "the input"))
@@ -75,17 +94,8 @@ def _opened(file: str | Path | BinaryIO) -> Iterator[tuple[BinaryIO, str, str]]:
                 copy.write(chunk)
             yield cast(BinaryIO, copy), name, ""
         return
-    path = Path(file)
-    try:
-        stream = path.open("rb")
-    except IsADirectoryError:
-        raise BadInputError(f"{path} is a folder; give the notice file itself.") from None
-    except FileNotFoundError:
-        raise BadInputError(f"There is no file {path}; check the path.") from None
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be read ({error.strerror}); check its rights.") from error
-    with stream:
-        yield stream, str(path), path.suffix.lower()
+    with open_notice_file(file) as opened:
+        yield opened, str(file), Path(file).suffix.lower()
 
 
 def _check(stream: BinaryIO, name: str) -> bytes:
@@ -188,9 +198,10 @@ def _guid(given: Any) -> str:
 
 def _whole(stream: BinaryIO, encoding: str, name: str, first: str) -> Iterator[RawEntry | Oddity] | None:
     """Read a file that is one JSON array (or one object over several lines); ``None`` if it is neither."""
+    after_first = stream.tell()
     if stream.seek(0, 2) > MAX_WHOLE:
-        if first.lstrip()[0] != "[":
-            stream.seek(len(first.encode(encoding)))
+        if first.strip() != "[" and not first.lstrip().startswith("[{"):
+            stream.seek(after_first)
             return None
         raise BadInputError(f"{name} is one large JSON array; write one notice a line: jq -c '.[]' old.json > new.jsonl")
     stream.seek(0)
@@ -199,8 +210,7 @@ def _whole(stream: BinaryIO, encoding: str, name: str, first: str) -> Iterator[R
     except (ValueError, RecursionError):
         if first.strip() in ("[", "{"):
             raise BadInputError(f"{name} is JSON over several lines and broken; write one notice a line.") from None
-        stream.seek(0)
-        stream.readline()
+        stream.seek(after_first)
         return None
     rows = value if isinstance(value, list) else [value]
     return (_entry(number, row) for number, row in enumerate(rows, start=1))

@@ -1,0 +1,77 @@
+"""Joining without an account: the form, and the one page that shows the new addresses."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.jobs import joining
+from api.views import shelf_view
+from api.web.access import Access, form_of, may, services_of
+from api.web.forms import HOURS, Problem, Wish, blank_wish, check_wish, read_wish
+from api.web.pages import display_of, page
+from api.web.security import client_key
+from feeds.kernel.errors import UsageError
+
+router = APIRouter(include_in_schema=False)
+_SHOWN = 10
+
+
+@router.get("/join")
+@may(Access.PUBLIC)
+def join_form(request: Request, role: str = "") -> Response:
+    """The form, empty but for a role that a link brought along."""
+    roles = [role] if role in services_of(request).city.roles else []
+    return show_form(request, blank_wish(display_of(request).lang, roles), {})
+
+
+@router.post("/join")
+@may(Access.PUBLIC)
+def join(request: Request) -> Response:
+    """Create a profile and show its addresses, this once."""
+    services, form = services_of(request), form_of(request)
+    wish = read_wish(form)
+    profile, problems = check_wish(wish, services.city)
+    if "more" in form or problems:
+        return show_form(request, wish, problems, status=422 if problems else 200)
+    if not request.app.state.once.first(f"join {form['_form']}"):
+        return page(request, "join_twice.html", status=409, private=True)
+    if not request.app.state.limits["join"].allows(client_key(request)):
+        raise HTTPException(429)
+    try:
+        joined = joining.join(
+            services, profile, email=wish.email, phone=wish.phone, digest_hour=int(wish.hour or 8)
+        )
+    except UsageError as error:
+        return show_form(request, wish, {"form": Problem("", said=str(error))}, status=422)
+    shelf = services.editions.shelf(joined.profile.id)
+    lang = display_of(request).lang
+    base = services.settings.base_url
+    return page(
+        request, "joined.html", private=True, profile=joined.profile, wish=wish,
+        feed=f"{base}/f/{joined.feed_token}", manage=f"{base}/me/enter/{joined.manage_secret}",
+        picks=shelf_view(services, joined.profile, shelf, lang=lang, limit=_SHOWN), total=len(shelf.picks),
+    )  # fmt: skip
+
+
+def show_form(request: Request, wish: Wish, problems: dict[str, Problem], *, status: int = 200) -> Response:
+    """Show the form with what was typed and an error beside each field that has one."""
+    return page(
+        request, "join.html", status=status, private=status != 200, wish=wish, problems=problems,
+        action="/join", contacts=True, **vocabulary(request),
+    )  # fmt: skip
+
+
+def vocabulary(request: Request) -> dict[str, object]:
+    """What the form offers: themes by parent, places by district, hours."""
+    city = services_of(request).city
+    parents = [theme for theme in city.themes.values() if not theme.parent]
+    children = {theme.code: [t for t in city.themes.values() if t.parent == theme.code] for theme in parents}
+    districts = [p for p in city.places.values() if p.kind == "district"]
+    inside = {p.code: [q for q in city.places.values() if q.parent == p.code] for p in districts}
+    zones = [p for p in city.places.values() if p.kind == "zone" and p.parent not in inside]
+    return {
+        "parents": parents, "children": children, "districts": districts, "inside": inside, "zones": zones,
+        "hours": list(HOURS),
+    }  # fmt: skip

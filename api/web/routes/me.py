@@ -1,0 +1,297 @@
+"""A resident's own pages: their picks, feedback, choices, addresses, and the ways out.
+
+Entered by the manage link, without an account. Every change is a POST from a form of ours.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.jobs import joining
+from api.views import reason_sentence
+from api.web import listing, noticeview
+from api.web.access import Access, form_of, holder_payload, may, profile_of, services_of
+from api.web.forms import HOURS, Problem, Wish, changed_profile, check_wish, read_wish, wish_of
+from api.web.pages import display_of, go, page, words_of
+from api.web.routes.joining import vocabulary
+from api.web.security import client_key, drop_cookie, set_cookie
+from feeds.kernel.errors import UsageError
+from profiles.contacts import clean_address
+from profiles.feedback import FeedbackRow
+from profiles.types import FeedbackKind, Profile
+
+router = APIRouter(include_in_schema=False)
+_STAY = timedelta(days=30)
+_VISIT = timedelta(hours=12)
+_GIVEN: dict[str, FeedbackKind] = {"like": "like", "less": "dislike", "hide": "hide"}
+_DONE = ("like", "less", "hide", "mute", "unmute", "saved", "on", "off", "stopped", "started", "forgot")
+
+
+@router.get("/me/enter")
+@may(Access.PUBLIC)
+def enter_form(request: Request) -> Response:
+    """Ask for the manage secret (or the whole link)."""
+    return page(request, "enter.html", private=True, secret="", wrong=False)
+
+
+@router.get("/me/enter/{secret}")
+@may(Access.TOKEN)
+def enter_page(request: Request, secret: str) -> Response:
+    """The manage link leads here; a button enters, so a link preview cannot."""
+    return page(request, "enter.html", private=True, secret=secret, wrong=False)
+
+
+@router.post("/me/enter")
+@may(Access.PUBLIC)
+def enter(request: Request) -> Response:
+    """Check the secret and open the pages on this device."""
+    services, form = services_of(request), form_of(request)
+    secret = str(form.get("secret", "")).strip().rstrip("/").rpartition("/")[2]
+    profile = services.profiles.by_secret(secret) if secret else None
+    if profile is None:
+        if not request.app.state.limits["enter"].allows(client_key(request)):
+            raise HTTPException(429)
+        return page(request, "enter.html", status=422, private=True, secret="", wrong=True)
+    stay = _STAY if "stay" in form else _VISIT
+    value = request.app.state.signer.seal("me", holder_payload(profile), ends_at=services.clock.now() + stay)
+    response = go("/me")
+    seconds = int(_STAY.total_seconds()) if "stay" in form else None
+    set_cookie(response, "me", value, base_url=services.settings.base_url, seconds=seconds)
+    return response
+
+
+@router.post("/me/leave")
+@may(Access.PUBLIC)
+def leave(request: Request) -> Response:
+    """Close the pages on this device."""
+    response = go("/")
+    drop_cookie(response, "me", base_url=services_of(request).settings.base_url)
+    return response
+
+
+@router.get("/me")
+@may(Access.MANAGE)
+def mine(request: Request) -> Response:
+    """The picks, newest edition first, each with its reasons and what can be done with it."""
+    services, profile, words = services_of(request), profile_of(request), words_of(request)
+    picks = _picks(request, profile)
+    done = request.query_params.get("done", "")
+    tag = request.query_params.get("tag", "")
+    return page(
+        request, "me.html", private=True, profile=profile, picks=picks, tab="picks",
+        done=done if done in _DONE else "", undo=tag if done == "mute" and tag in profile.mutes else "",
+        mutes=[(tag, services.city.label(tag, words.lang)) for tag in profile.mutes],
+    )  # fmt: skip
+
+
+@router.post("/me/feedback")
+@may(Access.MANAGE)
+def feedback(request: Request) -> Response:
+    """Keep a like, a wish for less, or hide a pick; nothing is kept while personalisation is off."""
+    services, profile, form = services_of(request), profile_of(request), form_of(request)
+    kind = _GIVEN.get(str(form.get("kind", "")))
+    shelf = services.editions.shelf(profile.id).picks
+    for position, item in enumerate(shelf, start=1):
+        if kind and profile.personalised and str(item.pick.notice_id) == str(form.get("notice", "")):
+            row = FeedbackRow(
+                profile.id, item.pick.notice_id, kind, services.clock.now(), "web", position, item.pick.propensity
+            )
+            services.feedback.record([row])
+            place = "" if kind == "hide" else f"#n{item.pick.notice_id}"
+            return go(f"/me?done={form['kind']}{place}")
+    return go("/me")
+
+
+@router.post("/me/mute")
+@may(Access.MANAGE)
+def mute(request: Request) -> Response:
+    """Never pick a tag again, or allow it again."""
+    services, profile, form = services_of(request), profile_of(request), form_of(request)
+    tag = str(form.get("tag", ""))
+    if "undo" in form:
+        from dataclasses import replace
+
+        joining.change(services, replace(profile, mutes=tuple(m for m in profile.mutes if m != tag)))
+        return go("/me?done=unmute")
+    if not services.city.known(tag):
+        raise HTTPException(422)
+    joining.mute(services, profile.id, tag)
+    return go(f"/me?done=mute&tag={tag}")
+
+
+@router.get("/me/edit")
+@may(Access.MANAGE)
+def edit_form(request: Request) -> Response:
+    """The form of joining, filled with what is held."""
+    profile = profile_of(request)
+    return _show_edit(request, wish_of(profile, services_of(request).city, display_of(request).lang), {})
+
+
+@router.post("/me/edit")
+@may(Access.MANAGE)
+def edit(request: Request) -> Response:
+    """Change everything that may be chosen."""
+    services, profile = services_of(request), profile_of(request)
+    wish = read_wish(form_of(request))
+    wanted, problems = check_wish(wish, services.city, contacts=False)
+    if problems:
+        return _show_edit(request, wish, problems, status=422)
+    try:
+        joining.change(services, changed_profile(profile, wanted))
+    except UsageError as error:
+        return _show_edit(request, wish, {"form": Problem("", said=str(error))}, status=422)
+    return go("/me?done=saved")
+
+
+@router.get("/me/settings")
+@may(Access.MANAGE)
+def settings(request: Request) -> Response:
+    """Addresses, messages, personalisation, and everything about leaving."""
+    done = request.query_params.get("done", "")
+    return _show_settings(request, done=done if done in _DONE else "")
+
+
+@router.post("/me/address")
+@may(Access.MANAGE)
+def new_address(request: Request) -> Response:
+    """Make a new feed address and show it, this once."""
+    services, profile = services_of(request), profile_of(request)
+    days = 30 if form_of(request).get("old") == "later" else 0
+    token = joining.new_feed_address(services, profile.id, keep_old_days=days)
+    return _show_settings(request, feed=f"{services.settings.base_url}/f/{token}", kept=days)
+
+
+@router.post("/me/personalise")
+@may(Access.MANAGE)
+def personalise(request: Request) -> Response:
+    """Switch personalisation on or off."""
+    from dataclasses import replace
+
+    wanted = form_of(request).get("on") == "1"
+    joining.change(services_of(request), replace(profile_of(request), personalised=wanted))
+    return go(f"/me/settings?done={'on' if wanted else 'off'}")
+
+
+@router.post("/me/messages")
+@may(Access.MANAGE)
+def messages(request: Request) -> Response:
+    """Start, change or stop the digest of a channel."""
+    services, profile, form = services_of(request), profile_of(request), form_of(request)
+    channel = str(form.get("channel", ""))
+    if channel not in ("email", "sms"):
+        raise HTTPException(422)
+    if "stop" in form:
+        joining.stop_channel(services, profile.id, channel)
+        services.contacts.remove(profile.id, channel)
+        return go("/me/settings?done=stopped")
+    address, hour = str(form.get("address", "")).strip()[:300], str(form.get("hour", ""))
+    try:
+        clean_address(channel, address)
+        if not (hour.isdigit() and int(hour) in HOURS):
+            raise UsageError(hour)
+    except UsageError:
+        key = "join.error.email" if channel == "email" else "join.error.phone"
+        return _show_settings(request, status=422, problems={channel: Problem(key)}, typed={channel: address})
+    services.contacts.put(profile.id, channel, address, at=services.clock.now())
+    joining.subscribe(services, profile, channel, int(hour))
+    return go("/me/settings?done=started")
+
+
+@router.get("/me/export")
+@may(Access.MANAGE)
+def export(request: Request) -> Response:
+    """Everything held, as one JSON file."""
+    held = joining.export(services_of(request), profile_of(request).id)
+    return Response(
+        json.dumps(held, ensure_ascii=False, indent=1, default=_plain), media_type="application/json",
+        headers={"content-disposition": 'attachment; filename="mycity-export.json"', "cache-control": "no-store"},
+    )  # fmt: skip
+
+
+@router.post("/me/forget")
+@may(Access.MANAGE)
+def forget(request: Request) -> Response:
+    """Delete behaviour, keep choices."""
+    joining.forget_behaviour(services_of(request), profile_of(request).id)
+    return go("/me/settings?done=forgot")
+
+
+@router.get("/me/erase")
+@may(Access.MANAGE)
+def erase_form(request: Request) -> Response:
+    """Say what goes, and ask."""
+    return page(request, "erase.html", private=True, tab="settings", missing=False)
+
+
+@router.post("/me/erase")
+@may(Access.MANAGE)
+def erase(request: Request) -> Response:
+    """Delete the profile with all that hangs on it."""
+    services = services_of(request)
+    if "sure" not in form_of(request):
+        return page(request, "erase.html", status=422, private=True, tab="settings", missing=True)
+    joining.erase(services, profile_of(request).id)
+    response = page(request, "erased.html", private=True)
+    drop_cookie(response, "me", base_url=services.settings.base_url)
+    return response
+
+
+def _picks(request: Request, profile: Profile) -> list[dict[str, Any]]:
+    """The shelf as the page shows it: items with reasons, feedback given, tags to mute."""
+    services, words = services_of(request), words_of(request)
+    shelf = services.editions.shelf(profile.id)
+    notices = services.notices.many(item.pick.notice_id for item in shelf.picks)
+    given: dict[int, str] = {}
+    for row in services.feedback.of(profile.id):
+        if row.kind in ("like", "dislike", "hide"):
+            given[row.notice_id] = row.kind
+    shown = []
+    for item in shelf.picks:
+        notice = notices.get(item.pick.notice_id)
+        if notice is None or not notice.is_public or given.get(notice.id) == "hide":
+            continue
+        tags = [t for t in noticeview.shown_tags(services, notice, words) if t.kind in ("theme", "place", "agency", "type")]
+        shown.append({
+            "item": listing.items(services, [notice], words)[0],
+            "reasons": [reason_sentence(services, reason, lang=words.lang) for reason in item.pick.reasons],
+            "kind": item.pick.kind, "given": given.get(notice.id, ""), "likes": noticeview.takes_likes(notice),
+            "tags": [t for t in tags if t.tag not in profile.mutes],
+        })  # fmt: skip
+    return shown
+
+
+def _show_edit(request: Request, wish: Wish, problems: dict[str, Problem], *, status: int = 200) -> Response:
+    return page(
+        request, "join.html", status=status, private=True, wish=wish, problems=problems, action="/me/edit",
+        contacts=False, tab="edit", **vocabulary(request),
+    )  # fmt: skip
+
+
+def _show_settings(request: Request, *, status: int = 200, **more: Any) -> Response:
+    services, profile = services_of(request), profile_of(request)
+    channels = {}
+    for channel in ("email", "sms"):
+        live = services.subscriptions.live(profile.id, channel)
+        contact = services.contacts.get(profile.id, channel)
+        channels[channel] = {"live": live, "address": contact.address if contact and live else ""}
+    values: dict[str, Any] = {"done": "", "feed": "", "kept": 0, "problems": {}, "typed": {}} | more
+    return page(
+        request, "settings.html", status=status, private=True, profile=profile, channels=channels, hours=list(HOURS),
+        events=len(services.feedback.of(profile.id)), tab="settings", **values,
+    )  # fmt: skip
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    raise TypeError(f"cannot export {type(value).__name__}")
+
+

@@ -1,0 +1,55 @@
+"""Pages behind a secret address: a resident's picks to read, and the one-click stop.
+
+Reading needs no cookie and leaves no trace; stopping needs a POST.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.jobs import joining
+from api.views import shelf_view
+from api.web.access import Access, form_of, may, services_of
+from api.web.pages import display_of, page
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/f/{token}")
+@may(Access.TOKEN)
+def feed_page(request: Request, token: str) -> Response:
+    """The feed as a page; unknown and ended addresses answer alike."""
+    services = services_of(request)
+    profile_id = services.tokens.resolve(token, now=services.clock.now())
+    found = services.profiles.many([profile_id]) if profile_id is not None else []
+    if not found:
+        raise HTTPException(404)
+    profile = found[0]
+    # Whoever stands beside the reader sees this page too, so it is worded like the feed.
+    entries = shelf_view(
+        services, profile, services.editions.shelf(profile.id), lang=display_of(request).lang, surface="feed"
+    )
+    return page(request, "feed_page.html", private=True, picks=entries, feed=f"{services.settings.base_url}/f/{token}")
+
+
+@router.get("/u/{token}")
+@may(Access.TOKEN)
+def stop_page(request: Request, token: str) -> Response:
+    """Ask before stopping; mail scanners follow every link."""
+    stop = services_of(request).tokens.find_stop(token)
+    if stop is None:
+        raise HTTPException(404)
+    return page(request, "stop.html", private=True, channel=stop.channel, done=False)
+
+
+@router.post("/u/{token}")
+@may(Access.TOKEN, foreign=True)
+def stop_now(request: Request, token: str) -> Response:
+    """Stop, for the button and for a mail program's own (RFC 8058); doing so twice is fine."""
+    form_of(request)
+    stop = joining.stop(services_of(request), token)
+    if stop is None:
+        raise HTTPException(404)
+    return page(request, "stop.html", private=True, channel=stop.channel, done=True)

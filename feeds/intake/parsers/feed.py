@@ -1,0 +1,256 @@
+"""Reads RSS and Atom with feedparser, raw: nothing sanitised, no date or title interpreted.
+
+The only import of feedparser. We find the encoding and refuse entities and deep nesting before it
+sees a byte; it never opens a file or an address. Called by ``feeds.intake.fetch``.
+"""
+
+from __future__ import annotations
+
+import calendar
+import codecs
+import io
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urljoin
+from xml.parsers import expat
+
+import feedparser
+from selectolax.lexbor import LexborHTMLParser
+
+from feeds.intake.dates import parse_when
+from feeds.intake.types import Oddity, RawEntry
+from feeds.kernel.errors import BadInputError
+from zoneinfo import ZoneInfo
+
+MAX_SIZE = 20_000_000  # bytes
+MAX_DEPTH = 256
+MAX_ENTRIES = 5_000
+_UTC = ZoneInfo("UTC")
+_ENTITIES = re.compile(r"<!ENTITY|<!DOCTYPE[^>]*\[", re.IGNORECASE)
+_FIRST_ELEMENT = re.compile(r"<[A-Za-z]")
+_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"'][^>]*\?>")
+_XML_HEAD = re.compile(r"\A\s*<\?xml[^>]*\?>")
+_CHARSET = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9._:-]+)", re.IGNORECASE)
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# What Chinese servers call gb2312 or gbk is nearly always more than that.
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "x-gbk": "gb18030", "gb_2312-80": "gb18030"}
+_FEED_TYPES = ("application/rss+xml", "application/atom+xml")
+_MAIL = re.compile(r"\S+@\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFeed:
+    """What a feed said about itself, and its entries in its own order."""
+
+    title: str
+    link: str
+    lang: str
+    entries: tuple[RawEntry, ...]
+    oddities: tuple[Oddity, ...]
+
+
+def parse_feed(body: bytes, headers: Mapping[str, str], url: str) -> ParsedFeed:
+    """Read a feed.
+
+    Args:
+        body: As received, at most 20 MB.
+        headers: Names in lower case; ``content-type`` may name the encoding.
+        url: Where it came from; relative links are resolved against it (or against ``xml:base``).
+
+    Returns:
+        Entries with the field names of the notice file. Dates stay text, so that one without a zone
+        can be read in the source's zone. A feed without entries is fine.
+
+    Raises:
+        BadInputError: If it is no feed; where a page offers one, the sentence names its address.
+    """
+    if len(body) > MAX_SIZE:
+        raise BadInputError(f"{url} has {len(body)} bytes; a feed of at most {MAX_SIZE} is read.")
+    text, oddities = decode(body, headers.get("content-type", ""))
+    _refuse_hostile(text, url)
+    found = _parse(text, url)
+    if not found.version:
+        raise BadInputError(_no_feed(text, url))
+    feed = found.feed
+    if found.bozo and not isinstance(found.bozo_exception, feedparser.CharacterEncodingOverride):
+        reason = str(found.bozo_exception)[:120]
+        oddities.append(Oddity(0, "", "broken-xml", f"The feed is not well-formed ({reason}); what could be read was."))
+    entries = tuple(_entry(number, item, feed) for number, item in enumerate(found.entries[:MAX_ENTRIES], start=1))
+    if len(found.entries) > MAX_ENTRIES:
+        oddities.append(Oddity(0, "", "too-long", f"The feed has {len(found.entries)} entries; {MAX_ENTRIES} were read."))
+    return ParsedFeed(_get(feed, "title"), _get(feed, "link"), _get(feed, "language"), entries, tuple(oddities))
+
+
+def decode(body: bytes, content_type: str) -> tuple[str, list[Oddity]]:
+    """Decode a document by BOM, XML declaration, header, UTF-8, GB18030, in this order of trust."""
+    for bom, encoding in _BOMS:
+        if body.startswith(bom):
+            return body.decode(encoding, "replace").removeprefix("\ufeff"), []
+    declared = _DECLARATION.search(body[:400].decode("latin-1"))
+    header = _CHARSET.search(content_type)
+    names = [match[1].lower() for match in (declared, header) if match]
+    for name in [*names, "utf-8", "gb18030"]:
+        try:
+            text = body.decode(_WIDER.get(name, name))
+        except (LookupError, UnicodeDecodeError):
+            continue
+        wrong = names and name not in names
+        return text, [_encoding_oddity(names[0], name)] if wrong else []
+    return body.decode("utf-8", "replace"), [_encoding_oddity(names[0] if names else "none", "damaged UTF-8")]
+
+
+def _encoding_oddity(claimed: str, real: str) -> Oddity:
+    return Oddity(0, "", "wrong-encoding", f"The feed says its encoding is {claimed}; it was read as {real}.")
+
+
+def _refuse_hostile(text: str, url: str) -> None:
+    first = _FIRST_ELEMENT.search(text)
+    if _ENTITIES.search(text, 0, first.start() if first else len(text)):
+        raise BadInputError(f"{url} defines XML entities, which no feed needs; it was not read.")
+    if _depth(text) > MAX_DEPTH:
+        raise BadInputError(f"{url} nests elements deeper than {MAX_DEPTH}; it was not read.")
+
+
+def _depth(text: str) -> int:
+    """Deepest nesting of the well-formed part of a document; expat counts, builds nothing."""
+    depth = deepest = 0
+
+    def start(_name: str, _attributes: dict[str, str]) -> None:
+        nonlocal depth, deepest
+        depth += 1
+        deepest = max(deepest, depth)
+
+    def end(_name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser = expat.ParserCreate("utf-8")
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    try:
+        parser.Parse(_as_utf8(text), True)
+    except expat.ExpatError:
+        # Not well-formed from here on; the loose parser has its own, flat way to go on.
+        return max(deepest, _loose_depth(text))
+    return deepest
+
+
+def _loose_depth(text: str) -> int:
+    """An upper bound for broken documents: how many more elements open than close (void ones of HTML aside)."""
+    opened = len(re.findall(r"<(?!br|hr|img|input|meta|link|p|li|td|tr)[A-Za-z][^<>]*(?<!/)>", text))
+    return max(0, opened - text.count("</") - text.count("<![CDATA["))
+
+
+def _as_utf8(text: str) -> bytes:
+    return _XML_HEAD.sub("", text, count=1).encode("utf-8", "replace")
+
+
+def _parse(text: str, url: str) -> Any:
+    # A stream, never the bytes themselves: feedparser would try them as a file name first.
+    headers = {"content-type": "application/xml; charset=utf-8", "content-location": url}
+    return feedparser.parse(
+        io.BytesIO(_as_utf8(text)), response_headers=headers, resolve_relative_uris=False, sanitize_html=False
+    )
+
+
+def _entry(number: int, item: Any, feed: Any) -> RawEntry:
+    body, base = _body(item)
+    summary = _get(item, "summary")
+    fields: dict[str, Any] = {
+        "title": _get(item, "title"),
+        "body": body or summary,
+        "summary": summary if body and summary != body else "",
+        "published": _date(item, "published") or _date(item, "updated"),
+        "expires": _date(item, "expired"),
+        "agency": _author(item),
+        "tags": [tag for tag in map(_tag, item.get("tags") or ()) if tag],
+        "url": _get(item, "link"),
+        "lang": _language(item) or _get(feed, "language"),
+        "attachments": [*_enclosures(item)],
+        "base": base,
+    }
+    return RawEntry(_get(item, "id"), number, {name: value for name, value in fields.items() if value})
+
+
+def _get(item: Any, name: str) -> str:
+    # dict.get: the attribute style warns and falls back from "updated" to "published".
+    value = dict.get(item, name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _body(item: Any) -> tuple[str, str]:
+    contents: Sequence[Any] = item.get("content") or ()
+    best = max(contents, key=lambda one: (one.get("type") != "text/plain", len(one.get("value") or "")), default=None)
+    detail = best or item.get("summary_detail") or {}
+    return (str((best or {}).get("value") or "").strip(), str(detail.get("base") or ""))
+
+
+def _date(item: Any, name: str) -> str:
+    """The date as written if we can read it, else as feedparser understood it."""
+    raw = _get(item, name)
+    parsed = dict.get(item, f"{name}_parsed")
+    if raw and isinstance(parsed, time.struct_time) and parse_when(raw, _UTC) is None:
+        return datetime.fromtimestamp(calendar.timegm(parsed), UTC).isoformat()
+    return raw
+
+
+def _author(item: Any) -> str:
+    """The name of the issuer; an author that is only a mail address is nobody's name."""
+    detail = item.get("author_detail") or {}
+    name = str(detail.get("name") or "") or _get(item, "author") or _get(item, "publisher")
+    return "" if _MAIL.fullmatch(name) else name
+
+
+def _tag(tag: Any) -> str:
+    return str(tag.get("label") or tag.get("term") or "").strip()
+
+
+def _language(item: Any) -> str:
+    for name in ("content", "title_detail", "summary_detail"):
+        detail = item.get(name)
+        detail = detail[0] if isinstance(detail, list) and detail else detail
+        if isinstance(detail, Mapping) and detail.get("language"):
+            return str(detail["language"])
+    return ""
+
+
+def _enclosures(item: Any) -> Iterator[dict[str, str]]:
+    for link in item.get("links") or ():
+        if link.get("rel") == "enclosure" and link.get("href"):
+            yield {"url": str(link["href"]), "type": str(link.get("type") or ""), "title": str(link.get("title") or "")}
+
+
+def _no_feed(text: str, url: str) -> str:
+    start = text.lstrip()[:2000].lower()
+    if not start:
+        return f"{url} answered with nothing; check the address."
+    if start[0] in "{[":
+        return f"{url} is JSON, not an RSS or Atom feed; give the address of the feed."
+    if "<opml" in start:
+        return f"{url} is a list of feeds (OPML); import it with `mycity sources import-opml`."
+    if "<alert" in start:
+        return f"{url} is a CAP warning, not a feed; relay it with `mycity alert`."
+    offered = _offered(text, url)
+    if offered:
+        return f"{url} is a web page, not a feed; it offers the feed {offered}, give that address."
+    if "<html" in start or "<!doctype html" in start:
+        return f"{url} is a web page, not a feed; look for the address of its feed."
+    return f"{url} is neither an RSS nor an Atom feed; look for the address of the feed."
+
+
+def _offered(text: str, url: str) -> str:
+    for link in LexborHTMLParser(text[:500_000]).css("link[rel][type][href]"):
+        attributes = link.attributes
+        kind = (attributes.get("type") or "").lower()
+        if "alternate" in (attributes.get("rel") or "").lower().split() and kind in _FEED_TYPES:
+            return urljoin(url, attributes.get("href") or "")
+    return ""
