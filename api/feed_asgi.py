@@ -48,6 +48,7 @@ _TYPE = {
 }
 _MEMO_BYTES = 64 * 1024 * 1024
 _FLUSH_AT = 1000
+_SEEN_MOST = 100_000
 _NOT_FOUND = "There is no feed at this address. / 这个地址没有订阅源。\n".encode()
 
 
@@ -101,10 +102,17 @@ class Impressions:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._rows: list[FeedbackRow] = []
+        self._seen: OrderedDict[int, int] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, profile_id: int, shown: tuple[int, ...]) -> bool:
-        """Buffer one fetched feed; return whether it is time to flush."""
+    def add(self, profile_id: int, shelf_version: int, shown: tuple[int, ...]) -> bool:
+        """Buffer one fetched feed, the first time its shelf is fetched; return whether to flush."""
+        with self._lock:
+            if self._seen.get(profile_id) == shelf_version:
+                return False
+            self._seen[profile_id] = shelf_version
+            if len(self._seen) > _SEEN_MOST:
+                self._seen.popitem(last=False)
         now = self._services.clock.now()
         rows = [
             FeedbackRow(profile_id, notice_id, "impression", now, channel="feed", position=position)
@@ -162,7 +170,9 @@ class FeedPath:
             self._memo.put(key, item)
         private = [(b"cache-control", b"private, max-age=900"), (b"referrer-policy", b"no-referrer")]
         private.append((b"x-robots-tag", b"noindex"))
-        if await _answer(scope, send, item, fmt, private) == 200 and self.impressions.add(profile_id, item.shown):
+        if await _answer(scope, send, item, fmt, private) != 200:
+            return
+        if self.impressions.add(profile_id, stamp[0], item.shown):
             await to_thread.run_sync(self.impressions.flush)
 
     async def _public(self, scope: Scope, send: Send, match: re.Match[str]) -> None:
@@ -191,10 +201,8 @@ class FeedPath:
         return await to_thread.run_sync(function, *args)
 
     def _personal_state(self, token: str) -> tuple[int, tuple[int, int, int]] | None:
-        profile_id = self._services.tokens.resolve(token, now=self._services.clock.now())
-        if profile_id is None:
-            return None
-        return profile_id, (self._services.editions.shelf_version(profile_id), *self._change_numbers())
+        state = self._services.tokens.feed_state(token, now=self._services.clock.now())
+        return None if state is None else (state[0], (state[1], *self._change_numbers()))
 
     def _change_numbers(self) -> tuple[int, int]:
         """The change numbers, read at most ten times a second: a feed may be 0.1 s behind."""

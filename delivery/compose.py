@@ -7,13 +7,15 @@ content shrinks to a neutral sentence. Called by ``api.jobs`` as the ``build`` o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import lru_cache
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from markupsafe import Markup
 
 from delivery.compose_sms import compose_sms
 from delivery.errors import PermanentError
@@ -45,22 +47,22 @@ _SUMMARY_MOST = 160
 class MailEntry:
     """One notice as the mail templates show it; texts plain, final, in the reader's language.
 
+    What differs from reader to reader (place in the list, reasons) is not here.
+
     Attributes:
         urgency: ``today``, ``tomorrow`` or ``""``; decides the colour of the deadline.
         lang: Language of title and summary where it is not the mail's, else ``""``.
     """
 
-    number: int
     title: str
     url: str
-    summary: str
-    agency: str
-    deadline: str
-    urgency: str
-    phone: str
-    note: str
-    reason: str
-    lang: str
+    summary: str = ""
+    agency: str = ""
+    deadline: str = ""
+    urgency: str = ""
+    phone: str = ""
+    note: str = ""
+    lang: str = ""
 
 
 def compose_mail(digest: Digest, *, to: str, sender: str, message_id: str, date: datetime) -> MailMessage:
@@ -79,13 +81,19 @@ def compose_mail(digest: Digest, *, to: str, sender: str, message_id: str, date:
     if not digest.entries:
         raise PermanentError("The digest has no entry; an empty mail is never sent.")
     context = _context(digest)
-    chinese = is_chinese(digest.lang)
-    language = "zh" if chinese else "en"
+    language = "zh" if is_chinese(digest.lang) else "en"
+    shown = [] if digest.discreet else list(_shown(digest))
     return MailMessage(
         to=to,
         subject=_subject(digest),
-        text=_template(f"digest.{language}.txt.j2").render(context).strip() + "\n",
-        html=_template(f"digest.{language}.html.j2").render(context).strip() + "\n",
+        text=_template(f"digest.{language}.txt.j2")
+        .render(context, entries=[one.text for one in shown])
+        .strip()
+        + "\n",
+        html=_template(f"digest.{language}.html.j2")
+        .render(context, entries=[Markup(one.html) for one in shown])  # noqa: S704
+        .strip()
+        + "\n",
         message_id=message_id,
         sender=sender,
         date=date,
@@ -147,9 +155,7 @@ def _today(digest: Digest) -> date:
 
 
 def _context(digest: Digest) -> dict[str, object]:
-    hidden = digest.discreet
     label = words(digest.lang)
-    shown = () if hidden else digest.entries
     return {
         "lang": digest.lang,
         "heading": _heading(digest),
@@ -157,27 +163,73 @@ def _context(digest: Digest) -> dict[str, object]:
         "sample": digest.sample,
         "sample_mark": SAMPLE,
         "neutral": label["neutral"],
-        "lead": label["neutral"] if hidden else _count_line(digest, short=False),
-        "hidden": hidden,
+        "lead": label["neutral"] if digest.discreet else _count_line(digest, short=False),
+        "hidden": digest.discreet,
         "total": len(digest.entries),
-        "entries": [_entry(number, entry, digest) for number, entry in enumerate(shown, 1)],
         "page_url": _link(digest.page_url),
         "unsubscribe_url": _link(digest.unsubscribe_url),
         "label": label,
     }
 
 
-def _entry(number: int, entry: EntryView, digest: Digest) -> MailEntry:
-    label, lang = words(digest.lang), digest.lang
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """One notice in both parts, rendered; in ``html`` every text is escaped already."""
+
+    text: str
+    html: str
+
+
+def _shown(digest: Digest) -> Iterator[_Shown]:
+    """Take each notice from the cache and put in what is this reader's own."""
+    label = words(digest.lang)
+    today = _today(digest)
+    for number, entry in enumerate(digest.entries, 1):
+        reasons = () if entry.sensitive else entry.reasons
+        reason = label["joiner"].join(one_line(sentence) for sentence in reasons if sentence.strip())
+        shared = replace(entry, reasons=(), tags=(), body_html="", source_url="", licence="")
+        common = _fragment(shared, digest.lang, digest.timezone, today, digest.page_url)
+        why_text, why_html = _reason(reason, digest.lang)
+        yield _Shown(
+            text=common.text.replace(_NUMBER, str(number)).replace(_REASON, why_text),
+            html=common.html.replace(_NUMBER, str(number)).replace(_REASON, why_html),
+        )
+
+
+# Marks in a cached fragment; no text can hold them, since control characters are dropped from all.
+_NUMBER, _REASON = "\x01", "\x02"
+
+
+@lru_cache(maxsize=2048)
+def _fragment(entry: EntryView, lang: str, timezone: str, today: date, page_url: str) -> _Shown:
+    """Render one notice with marks in place of its number and reason."""
+    shown = _entry(entry, lang, ZoneInfo(timezone), today, page_url)
+    label = words(lang)
+    context = {
+        "entry": shown, "lang": lang, "label": label, "urgent": label.get(shown.urgency, ""),
+        "number": _NUMBER, "reason": _REASON,
+    }  # fmt: skip
+    text = _template(f"_entry.{'zh' if is_chinese(lang) else 'en'}.txt.j2").render(context)
+    return _Shown(text.rstrip("\n"), _template("_entry.html.j2").render(context).strip())
+
+
+@lru_cache(maxsize=2048)
+def _reason(reason: str, lang: str) -> tuple[str, str]:
+    """Render the line that says why, as text and as HTML; both empty without a reason."""
+    if not reason:
+        return "", ""
+    label = words(lang)
+    html = _template("_reason.html.j2").render(reason=reason, lang=lang, label=label)
+    return f"   {label['why']}{reason}\n", html
+
+
+def _entry(entry: EntryView, lang: str, zone: ZoneInfo, today: date, page_url: str) -> MailEntry:
+    title = shown_title(entry, lang)
     if entry.sensitive:
-        url = digest.page_url or entry.url
-        title = shown_title(entry, lang)
-        return MailEntry(number, title, _link(url), label["neutral_body"], "", "", "", "", "", "", "")
-    zone, today = ZoneInfo(digest.timezone), _today(digest)
+        return MailEntry(title, _link(page_url or entry.url), words(lang)["neutral_body"])
     left = days_left(entry, zone, today)
     return MailEntry(
-        number=number,
-        title=shown_title(entry, lang),
+        title=title,
         url=_link(entry.url),
         summary=clip(one_line(entry.summary), _SUMMARY_MOST),
         agency=one_line(entry.agency or entry.source_name),
@@ -185,7 +237,6 @@ def _entry(number: int, entry: EntryView, digest: Digest) -> MailEntry:
         urgency={0: "today", 1: "tomorrow"}.get(-1 if left is None else left, ""),
         phone=one_line(entry.phone),
         note=mark_note(entry, lang),
-        reason=label["joiner"].join(one_line(reason) for reason in entry.reasons if reason.strip()),
         lang=entry.lang if entry.lang and entry.lang != lang else "",
     )
 

@@ -117,9 +117,7 @@ def compose_sms(digest: Digest, *, to: str, out_id: str) -> SmsMessage:
     )
 
 
-def _choose(
-    named: list[EntryView], digest: Digest, lang: str, head: str
-) -> tuple[str, dict[str, str]]:
+def _choose(named: list[EntryView], digest: Digest, lang: str, head: str) -> tuple[str, dict[str, str]]:
     """Take the template that names most notices readably within two segments."""
     if not named:
         return f"discreet-{lang}", {}

@@ -155,9 +155,7 @@ def _part(subtype: str, text: str) -> str:
     data = unix.replace("\n", "\r\n").encode("utf-8", "replace")
     encoded = binascii.b2a_base64(data, newline=False).decode("ascii")
     body = "\r\n".join([encoded[start : start + 76] for start in range(0, len(encoded), 76)])
-    return (
-        f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n{body}"
-    )
+    return f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n{body}"
 
 
 def _base64(data: bytes) -> str:

@@ -12,128 +12,32 @@ Source: docs/messages.md; the same shape as the mail tables of large government 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    ForeignKey,
-    Index,
-    Integer,
-    Row,
-    Table,
-    Text,
-    and_,
-    case,
-    func,
-    insert,
-    literal,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, and_, case, func, insert, literal, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from delivery.outbox_tables import (
+    BATCH,
+    IS_LEASED,
+    IS_QUEUED,
+    delivery,
+    delivery_notice,
+    delivery_of,
+    notices_of,
+    parts,
+    sending_switch,
+    values_of,
+)
 from delivery.retry import MAX_ATTEMPTS
-from delivery.types import Delivery, DeliveryState, Lane, NewDelivery
-from feeds.kernel.db import BigId, Database, Instant, Json, metadata, upsert
-
-_QUEUED = text("state = 'queued'")
-_LEASED = text("state = 'leased'")
-
-delivery = Table(
-    "delivery",
-    metadata,
-    Column("id", BigId, primary_key=True),
-    Column("dedupe_key", Text, nullable=False, unique=True),
-    Column("profile_id", BigInteger, nullable=False, index=True),
-    Column("channel", Text, nullable=False),
-    Column("lane", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("due_at", Instant, nullable=False),
-    Column("expires_at", Instant, nullable=False),
-    Column("lease_until", Instant),
-    Column("lease_token", Text),
-    Column("attempts", Integer, nullable=False, default=0),
-    Column("recipe", Json, nullable=False),
-    Column("provider", Text, nullable=False, default=""),
-    Column("provider_ref", Text, nullable=False, default=""),
-    Column("segments", Integer, nullable=False, default=0),
-    Column("error", Text, nullable=False, default=""),
-    Column("created_at", Instant, nullable=False),
-    Column("sent_at", Instant),
-    Column("changed_at", Instant, nullable=False),
-    # Literal predicates: SQLite takes a partial index only for the very same words (measured:
-    # 24,000 claims a second with it, 140 without).
-    Index("ix_delivery_due", "lane", "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
-    Index("ix_delivery_lease", "lease_until", sqlite_where=_LEASED, postgresql_where=_LEASED),
-    Index("ix_delivery_ref", "provider_ref", sqlite_where=text("provider_ref <> ''"),
-          postgresql_where=text("provider_ref <> ''")),
-)  # fmt: skip
-
-delivery_notice = Table(
-    "delivery_notice",
-    metadata,
-    Column("delivery_id", BigId, ForeignKey("delivery.id", ondelete="CASCADE"), primary_key=True),
-    Column("notice_id", BigInteger, primary_key=True),
-    Column("revision", Integer, nullable=False),
-    Index("ix_delivery_notice_notice_id", "notice_id"),
-)
-
-sending_switch = Table(
-    "sending_switch",
-    metadata,
-    Column("channel", Text, primary_key=True),  # '' is the one switch for everything
-    Column("paused_at", Instant, nullable=False),
-    Column("reason", Text, nullable=False),
-)
+from delivery.types import Delivery, DeliveryState, Lane, NewDelivery, OutboxStatus, Outcome
+from feeds.kernel.db import Database, Instant, upsert
 
 EVERYTHING = ""
 _RETRYABLE: tuple[DeliveryState, ...] = ("failed", "unknown", "expired", "cancelled")
-_BATCH = 500
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one claimed delivery.
-
-    Attributes:
-        state: ``queued`` puts it back, due at ``due_at``.
-        untried: True if nothing was attempted; the attempt counted at the claim is taken back.
-    """
-
-    delivery_id: int
-    lease_token: str
-    state: DeliveryState
-    provider: str = ""
-    provider_ref: str = ""
-    segments: int = 0
-    error: str = ""
-    due_at: datetime | None = None
-    untried: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxStatus:
-    """The outbox at a glance.
-
-    Attributes:
-        counts: channel → state → rows.
-        oldest_due_seconds: Age of the oldest row that is due and not begun; the figure to alarm on.
-        leased: Rows in the hands of a sender.
-        paused: channel → reason; ``""`` is the switch for everything.
-    """
-
-    counts: Mapping[str, Mapping[str, int]]
-    oldest_due_seconds: float | None
-    leased: int
-    paused: Mapping[str, str] = field(default_factory=dict)
 
 
 class OutboxStore:
@@ -161,7 +65,7 @@ class OutboxStore:
         if not rows:
             return 0
         with self._joined(connection) as open_connection:
-            return sum(self._add(open_connection, part, at) for part in _parts(rows))
+            return sum(self._add(open_connection, part, at) for part in parts(rows))
 
     def claim(
         self,
@@ -237,7 +141,7 @@ class OutboxStore:
         Returns:
             New state → rows.
         """
-        over = and_(_LEASED, delivery.c.lease_until <= now)
+        over = and_(IS_LEASED, delivery.c.lease_until <= now)
         mail, spent = delivery.c.channel == "email", delivery.c.attempts >= MAX_ATTEMPTS
         note = "The sender ended before it could report."
         with self._database.write() as connection:
@@ -263,7 +167,7 @@ class OutboxStore:
                 .group_by(delivery.c.channel, delivery.c.state)
                 .order_by(delivery.c.channel, delivery.c.state)
             ).all()
-            oldest = connection.scalar(select(func.min(delivery.c.due_at)).where(_QUEUED))
+            oldest = connection.scalar(select(func.min(delivery.c.due_at)).where(IS_QUEUED))
             paused = self._paused(connection)
         counts: dict[str, dict[str, int]] = {}
         for channel, state, count in rows:
@@ -312,7 +216,7 @@ class OutboxStore:
                 connection.execute(
                     base.where(delivery.c.id.in_(part), delivery.c.state.in_(_RETRYABLE))
                 ).rowcount
-                for part in _parts(sorted(ids))
+                for part in parts(sorted(ids))
             )
 
     def cancel(self, ids: Collection[int] | None, at: datetime, *, channel: str = EVERYTHING) -> int:
@@ -320,7 +224,7 @@ class OutboxStore:
 
         Rows already claimed are on their way and stay as they are.
         """
-        base = update(delivery).where(_QUEUED).values(state="cancelled", changed_at=at)
+        base = update(delivery).where(IS_QUEUED).values(state="cancelled", changed_at=at)
         if channel:
             base = base.where(delivery.c.channel == channel)
         with self._database.write() as connection:
@@ -328,12 +232,12 @@ class OutboxStore:
                 return connection.execute(base).rowcount
             return sum(
                 connection.execute(base.where(delivery.c.id.in_(part))).rowcount
-                for part in _parts(sorted(ids))
+                for part in parts(sorted(ids))
             )
 
     def cancel_profile(self, profile_id: int, at: datetime, *, channel: str = EVERYTHING) -> int:
         """Turn a resident's queued rows into ``cancelled``, e.g. when they leave."""
-        base = update(delivery).where(_QUEUED, delivery.c.profile_id == profile_id)
+        base = update(delivery).where(IS_QUEUED, delivery.c.profile_id == profile_id)
         if channel:
             base = base.where(delivery.c.channel == channel)
         with self._database.write() as connection:
@@ -402,7 +306,7 @@ class OutboxStore:
         # RETURNING names the new rows only, so an old delivery never gets another one's notices.
         added = connection.execute(
             statement.returning(delivery.c.id, delivery.c.dedupe_key),
-            [_values(row, at) for row in reversed(by_key.values())],
+            [values_of(row, at) for row in reversed(by_key.values())],
         ).all()
         carried = [
             {"delivery_id": delivery_id, "notice_id": notice, "revision": revision}
@@ -417,7 +321,7 @@ class OutboxStore:
         self, lane: Lane, now: datetime, channels: Collection[str] | None, paused: Mapping[str, str]
     ) -> Any:
         wanted = select(delivery.c.id, delivery.c.expires_at).where(
-            _QUEUED, delivery.c.lane == lane, delivery.c.due_at <= now
+            IS_QUEUED, delivery.c.lane == lane, delivery.c.due_at <= now
         )
         if channels is not None:
             wanted = wanted.where(delivery.c.channel.in_(sorted(channels)))
@@ -432,7 +336,7 @@ class OutboxStore:
         """Lease up to ``limit`` of the wanted rows; those past their end expire on the way."""
         taken: list[Delivery] = []
         while len(taken) < limit:
-            rows = connection.execute(wanted.limit(min(limit - len(taken), _BATCH))).all()
+            rows = connection.execute(wanted.limit(min(limit - len(taken), BATCH))).all()
             if not rows:
                 break
             over = [row.id for row in rows if row.expires_at <= now]
@@ -458,8 +362,8 @@ class OutboxStore:
             .returning(*delivery.c)
         ).all()  # fmt: skip
         found = {row.id: row for row in leased}
-        notices = _notices(connection, ids)
-        return [_delivery(found[row_id], notices.get(row_id, ())) for row_id in ids]
+        notices = notices_of(connection, ids)
+        return [delivery_of(found[row_id], notices.get(row_id, ())) for row_id in ids]
 
     def _finish(self, connection: Connection, outcome: Outcome, at: datetime) -> int:
         values: dict[str, Any] = {
@@ -476,53 +380,18 @@ class OutboxStore:
         if outcome.untried:
             values["attempts"] = delivery.c.attempts - 1
         mine = (delivery.c.id == outcome.delivery_id, delivery.c.lease_token == outcome.lease_token)
-        return connection.execute(update(delivery).where(*mine, _LEASED).values(values)).rowcount
+        return connection.execute(update(delivery).where(*mine, IS_LEASED).values(values)).rowcount
 
     def _find(self, condition: Any) -> list[Delivery]:
         with self._database.read() as connection:
             rows = connection.execute(select(delivery).where(condition).order_by(delivery.c.id)).all()
-            notices = _notices(connection, [row.id for row in rows])
-        return [_delivery(row, notices.get(row.id, ())) for row in rows]
+            notices = notices_of(connection, [row.id for row in rows])
+        return [delivery_of(row, notices.get(row.id, ())) for row in rows]
 
     def _paused(self, connection: Connection) -> dict[str, str]:
         rows = connection.execute(select(sending_switch.c.channel, sending_switch.c.reason)).all()
         return dict(sorted((row[0], row[1]) for row in rows))
 
 
-def _values(row: NewDelivery, at: datetime) -> dict[str, Any]:
-    return {
-        "dedupe_key": row.dedupe_key, "profile_id": row.profile_id, "channel": row.channel,
-        "lane": row.lane, "state": "queued", "due_at": row.due_at, "expires_at": row.expires_at,
-        "attempts": 0, "recipe": dict(row.recipe), "created_at": at, "changed_at": at,
-    }  # fmt: skip
-
-
-def _delivery(row: Row[Any], notices: tuple[tuple[int, int], ...]) -> Delivery:
-    return Delivery(
-        id=row.id, dedupe_key=row.dedupe_key, profile_id=row.profile_id, channel=row.channel,
-        lane=row.lane, state=row.state, due_at=row.due_at, expires_at=row.expires_at,
-        attempts=row.attempts, recipe=row.recipe, lease_token=row.lease_token or "",
-        provider=row.provider, provider_ref=row.provider_ref, segments=row.segments,
-        error=row.error, sent_at=row.sent_at, notices=notices,
-    )  # fmt: skip
-
-
-def _notices(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[tuple[int, int], ...]]:
-    carried: dict[int, list[tuple[int, int]]] = {}
-    for part in _parts(ids):
-        rows = connection.execute(
-            select(delivery_notice)
-            .where(delivery_notice.c.delivery_id.in_(part))
-            .order_by(delivery_notice.c.delivery_id, delivery_notice.c.notice_id)
-        )
-        for row in rows:
-            carried.setdefault(row.delivery_id, []).append((row.notice_id, row.revision))
-    return {delivery_id: tuple(pairs) for delivery_id, pairs in carried.items()}
-
-
 def _later(column: Any, instant: datetime) -> Any:
     return case((column < instant, literal(instant, Instant)), else_=column)
-
-
-def _parts(items: Sequence[Item]) -> Iterable[Sequence[Item]]:
-    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))

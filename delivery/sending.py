@@ -20,9 +20,9 @@ from queue import Empty, SimpleQueue
 from typing import cast
 
 from delivery.errors import DeliveryError
-from delivery.outbox import OutboxStore, Outcome
+from delivery.outbox import OutboxStore
 from delivery.retry import final_state, retry_at
-from delivery.types import ChannelPort, Delivery, DeliveryState, Lane, Message, SmsMessage
+from delivery.types import ChannelPort, Delivery, DeliveryState, Lane, Message, Outcome, SmsMessage
 from feeds.kernel.time import Clock
 
 LEASE = timedelta(minutes=10)

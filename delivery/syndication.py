@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from feedgen.ext.base import BaseEntryExtension, BaseExtension  # type: ignore[import-untyped]
-from feedgen.feed import FeedGenerator  # type: ignore[import-untyped]
-from feedgen.util import xml_elem  # type: ignore[import-untyped]
+from feedgen.ext.base import BaseEntryExtension, BaseExtension
+from feedgen.feed import FeedGenerator
+from feedgen.util import xml_elem
 
 from delivery.conditional import RENDERER_VERSION, etag, etag_matches, not_modified
 from delivery.content import content_html, description, shown_tags

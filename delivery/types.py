@@ -225,3 +225,40 @@ class Delivery:
     error: str = ""
     sent_at: datetime | None = None
     notices: tuple[tuple[int, int], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one claimed delivery.
+
+    Attributes:
+        state: ``queued`` puts it back, due at ``due_at``.
+        untried: True if nothing was attempted; the attempt counted at the claim is taken back.
+    """
+
+    delivery_id: int
+    lease_token: str
+    state: DeliveryState
+    provider: str = ""
+    provider_ref: str = ""
+    segments: int = 0
+    error: str = ""
+    due_at: datetime | None = None
+    untried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """The outbox at a glance.
+
+    Attributes:
+        counts: channel → state → rows.
+        oldest_due_seconds: Age of the oldest row that is due and not begun; the figure to alarm on.
+        leased: Rows in the hands of a sender.
+        paused: channel → reason; ``""`` is the switch for everything.
+    """
+
+    counts: Mapping[str, Mapping[str, int]]
+    oldest_due_seconds: float | None
+    leased: int
+    paused: Mapping[str, str] = field(default_factory=dict)

@@ -169,15 +169,12 @@ def match(profile: Profile, notice: Reach) -> Match:
 
 
 def interests_met(interests: Sequence[str], notice: Reach) -> dict[str, float]:
-    """Strength of each followed tag that a notice meets, in the order they are followed; words count 1."""
-    met: dict[str, float] = {}
-    for tag in dict.fromkeys(interests):
-        if tag.startswith("word:"):
-            strength = SAME if says(tag[5:], notice.title) else 0.0
-        else:
-            strength = notice.topics.get(tag, 0.0)
-        if strength > 0:
-            met[tag] = strength
+    """Strength of each followed tag that a notice meets; words count 1."""
+    topics = notice.topics
+    met = {tag: topics[tag] for tag in interests if tag in topics}
+    for tag in interests:
+        if tag.startswith("word:") and says(tag[5:], notice.title):
+            met[tag] = SAME
     return met
 
 

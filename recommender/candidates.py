@@ -185,10 +185,10 @@ def follows(
 def word_tables(
     profiles: Sequence[Profile], candidates: Pool, tags_of: Callable[[Profile], Iterable[str]]
 ) -> tuple[Csr, Csr] | None:
-    """The same for ``word:…`` tags: profiles × words and words × candidates; ``None`` where nobody has
-    any.""" spoken = [[tag[5:] for tag in tags_of(profile) if tag.startswith("word:")] for profile in
-    profiles] rows = {word: n for n, word in enumerate(dict.fromkeys(word for words in spoken for word in
-    words))} if not rows:
+    """The same for ``word:…`` tags: profiles × words, words × candidates; ``None`` where nobody has any."""
+    spoken = [[tag[5:] for tag in tags_of(profile) if tag.startswith("word:")] for profile in profiles]
+    rows = {word: n for n, word in enumerate(dict.fromkeys(word for words in spoken for word in words))}
+    if not rows:
         return None
     left = ones(([rows[word] for word in words] for words in spoken), len(rows))
     return left, ones((candidates.says(word) for word in rows), len(candidates))

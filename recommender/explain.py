@@ -113,17 +113,15 @@ def _code(tag: str) -> str:
 
 
 def _met(profile: Profile, column: int, pool: Pool) -> Mapping[str, float]:
-    """The same as :func:`profiles.match.interests_met`, which is slower where many are asked often."""
+    """The same as :func:`profiles.match.interests_met`, for thousands of interests as well."""
     reach = pool.reaches[column]
-    wanted, words, topics = *_wanted(profile.interests), reach.topics
-    small, large = (wanted, topics) if len(wanted) <= len(topics) else (topics, wanted)
-    met = {tag: topics[tag] for tag in small if tag in large}
-    if words:
-        met.update(interests_met(words, reach))
-    return met
+    if len(profile.interests) < 50:
+        return interests_met(profile.interests, reach)
+    wanted, words = _wanted(profile.interests)
+    return {tag: reach.topics[tag] for tag in reach.topics if tag in wanted} | interests_met(words, reach)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _wanted(interests: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
     words = tuple(tag for tag in interests if tag.startswith("word:"))
     return frozenset(interests).difference(words), words

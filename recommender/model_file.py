@@ -120,9 +120,17 @@ class ModelShelf:
         self.problem = ""
 
     def save(self, model: Model) -> str:
-        """Write a model, put it in use, drop all but the last five; returns its version."""
+        """Write a model, put it in use, drop all but the last five.
+
+        Returns:
+            Its version: the model's own, and a number that keeps two of the same instant apart.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        version = self._write(model)
+        stem = f"{model.info.version}-"
+        same = [name for name in self.versions() if name.startswith(stem)]
+        number = max((int(name.removeprefix(stem)[:3]) for name in same), default=-1) + 1
+        name = f"{stem}{number:03d}"
+        version = self._write(replace(model, info=replace(model.info, version=name)))
         self._use(version)
         for old in self.versions()[:-KEPT]:
             self._remove(old)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommender.candidates import Pool
-from recommender.types import AGENCY_CAP, BLOCK, THEME_CAP, Floats, Mask
+from recommender.types import AGENCY_CAP, BLOCK, THEME_CAP, Floats, Ints, Mask
 
 #: How many of the best are looked at first; the whole list is sorted only where caps leave gaps.
 _DEPTH = 48
@@ -47,33 +47,28 @@ def rank(
         of one level-1 theme; rules are exempt from that. Of twins only the best. Empty if nothing is worthy.
     """
     open_cells = worthy & ~forced
-    depth = max(_DEPTH, 3 * max(limits, default=0))
-    near = _shortlists(order, open_cells, depth)
     found = []
     for row, limit in enumerate(limits):
         first = _by_rule(order[row], forced[row], pool, limit) if forced[row].any() else []
         room = limit - sum(pool.rank[column] != _EMERGENCY for column in first)
+        columns = np.flatnonzero(open_cells[row]) if room > 0 else np.empty(0, dtype=np.int64)
         picked: list[int] = []
-        if room > 0 and near[row]:
+        if columns.size:
+            near = _best(order[row], columns, max(_DEPTH, 3 * room))
             blocks = _Blocks(pool, [*(before[row] if before else ()), *first])
-            more = (order[row], open_cells[row]) if len(near[row]) >= depth else None
-            picked = blocks.fill(near[row], room, more)
+            picked = blocks.fill(near, room, columns if len(near) < columns.size else None, order[row])
         found.append(Ranked((*first, *picked), len(first)))
     return found
 
 
-def _shortlists(order: Floats, cells: Mask, depth: int) -> list[list[int]]:
-    """The best ``depth`` columns of each row and everything equal to the last of them, in order."""
-    if not order.size:
-        return [[] for _ in order]
-    keys = np.where(cells, -order, np.float32(np.inf))
-    if keys.shape[1] > depth:
-        last = np.partition(keys, depth - 1, axis=1)[:, depth - 1]
-        cells = cells & (keys <= last[:, None])
-    rows, columns = np.nonzero(cells)
-    ranked = columns[np.lexsort((columns, keys[rows, columns], rows))].tolist()
-    ends = np.cumsum(cells.sum(axis=1)).tolist()
-    return [ranked[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+def _best(order: Floats, columns: Ints, depth: int) -> list[int]:
+    """The best ``depth`` columns and everything equal to the last of them, in order."""
+    keys = -order[columns]
+    if columns.size > depth:
+        near = keys <= np.partition(keys, depth - 1)[depth - 1]
+        columns, keys = columns[near], keys[near]
+    ranked: list[int] = columns[np.argsort(keys, kind="stable")].tolist()
+    return ranked
 
 
 def _by_rule(order: Floats, forced: Mask, pool: Pool, limit: int) -> list[int]:
@@ -122,8 +117,8 @@ class _Blocks:
             self.twins.add(self.pool.twins[column])
         self.count += 1
 
-    def fill(self, near: list[int], room: int, more: tuple[Floats, Mask] | None) -> list[int]:
-        """Take up to ``room`` columns, best first; ``more`` is sorted only where the near ones do not do."""
+    def fill(self, near: list[int], room: int, more: Ints | None, order: Floats) -> list[int]:
+        """Take up to ``room`` columns, best first; ``more`` is sorted only where near ones do not do."""
         picked: list[int] = []
         waiting = near
         while waiting and len(picked) < room:
@@ -133,15 +128,13 @@ class _Blocks:
             if used_up:  # inside this ten: what a cap holds back stays out
                 if more is None:
                     break
-                order, cells = more
-                rest = cells.copy()
-                rest[near] = False
-                waiting, more = waiting + _shortlists(order[None], rest[None], rest.size)[0], None
+                more = more[~np.isin(more, near)]
+                waiting, more = waiting + _best(order, more, more.size), None
         return picked
 
     def _pass(self, waiting: list[int], room: int, picked: list[int]) -> tuple[list[int], bool]:
-        """Go through the list once for this ten; returns what is left and whether the list came to its
-        end.""" agencies, themes, twins = self.pool.agencies, self.pool.themes, self.pool.twins
+        """Go through the list once for this ten; returns what is left, and whether it was all seen."""
+        agencies, themes, twins = self.pool.agencies, self.pool.themes, self.pool.twins
         held: list[int] = []
         for n, column in enumerate(waiting):
             if themes[column] & self.full_themes or agencies[column] in self.full_agencies:

@@ -84,7 +84,7 @@ def train(
         epochs=epochs,
     )
     info = ModelInfo(
-        version=f"{now:%Y%m%dT%H%M%S%fZ}-{deep.hash[:8]}", trained_at=now, rows=len(pairs), users=len(people),
+        version=f"{now:%Y%m%dT%H%M%SZ}", trained_at=now, rows=len(pairs), users=len(people),
         items=len(candidates), simulated_share=sum(pairs.values()) / len(pairs), seed=seed, dim=dim,
         epochs=epochs,
     )  # fmt: skip

@@ -147,8 +147,7 @@ def csr(rows: Iterable[Mapping[int, float]], width: int) -> Csr:
 
 
 def ones(rows: Iterable[Iterable[int]], width: int) -> Csr:
-    """Build a float32 CSR matrix of ones from the columns of each row; repeats count once, columns are
-    sorted."""
+    """Build a float32 CSR matrix of ones from the columns of each row; repeats count once."""
     starts: list[int] = [0]
     columns: list[int] = []
     for row in rows:

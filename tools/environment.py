@@ -27,7 +27,7 @@ from pathlib import Path
 from lock import ROOT, lock_path, read_lock
 
 LIGHTFM = "lightfm-next"
-RULES_ONLY = "LightFM could not be installed, so the recommender will run on rules only"
+MISSING = "LightFM could not be installed"
 Stamp = dict[str, str]  # what an environment was made from: Python, place, lock, project, LightFM
 
 
@@ -133,20 +133,21 @@ def _install_lock(home: Path, profile: str) -> None:
 def _ensure_lightfm(home: Path, profile: str, before: str) -> str:
     """Install LightFM, or for ``run`` say why the demo does without; return what to remember of it."""
     state = _compiler_state()
-    if profile == "run" and before == state:
-        say(f"{RULES_ONLY} (last try: {_log().relative_to(ROOT)}; `make clean` tries again)")
+    log = _log().relative_to(ROOT)
+    if profile == "run" and before == state and _log().exists():
+        say(f"{MISSING}: the recommender runs on rules only ({log}; remove .wheels to try again)")
         return state
     wheel = lightfm_wheel(home)
     if wheel and _try_lightfm(home, wheel):
         return "installed"
-    sentence = (
-        f"{RULES_ONLY}; it needs a C compiler and Python's headers (Debian: apt-get install gcc python3-dev; "
-        f"macOS: xcode-select --install). Details: {_log().relative_to(ROOT)}"
+    needs = (
+        "It needs a C compiler and Python's headers (Debian: apt-get install gcc python3-dev; "
+        f"macOS: xcode-select --install). Details: {log}"
     )
-    if profile == "run":
-        say(sentence)
-        return state
-    sys.exit(f"MyCity: {sentence}")
+    if profile == "dev":
+        sys.exit(f"MyCity: {MISSING}, and tests and checks need it. {needs}")
+    say(f"{MISSING}: the recommender runs on rules only. {needs}")
+    return state
 
 
 def lightfm_wheel(home: Path) -> Path | None:
@@ -226,7 +227,7 @@ def main(arguments: list[str]) -> int:
                 print(prepare(profile, named=bool(rest)))
             case ["lightfm", home]:
                 if lightfm_wheel(Path(home)) is None:
-                    sys.exit(f"MyCity: {RULES_ONLY}; see {_log().relative_to(ROOT)}")
+                    sys.exit(f"MyCity: {MISSING}; see {_log().relative_to(ROOT)}")
                 print(wheel_folder())
             case _:
                 print(__doc__, file=sys.stderr)

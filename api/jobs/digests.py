@@ -18,7 +18,7 @@ from delivery.compose import TEMPLATE_VERSION, compose_mail, compose_sms
 from delivery.errors import SuppressedError
 from delivery.sending import SendReport, send_batch
 from delivery.types import Delivery, Message, NewDelivery
-from delivery.windows import allowed_at, daily_window, next_due, spaced
+from delivery.windows import allowed_at, daily_window, next_due
 from feeds.kernel.errors import NotFoundError
 from feeds.kernel.time import from_micros, local_date, to_micros
 from profiles.types import Edition, Pick, Subscription
@@ -151,7 +151,7 @@ def _row(
     )
     if not shown:
         return None
-    due = allowed_at(channel, spaced(services.outbox.last_push(profile_id), now), services.zone, "digest")
+    due = allowed_at(channel, now, services.zone, "digest")
     return NewDelivery(
         dedupe_key=f"digest:{profile_id}:{channel}:{local_date(window[1], services.zone).isoformat()}",
         profile_id=profile_id,

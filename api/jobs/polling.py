@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from api.wiring import Services
+from feeds.intake.parsers.feed import ParsedFeed, parse_feed
 from feeds.intake.sources import Source
 from feeds.intake.types import IngestReport
 from feeds.kernel.errors import MycityError
 
 _log = structlog.get_logger(__name__)
+
+
+def look(services: Services, url: str) -> ParsedFeed:
+    """Fetch an address through the guarded client and parse it; store nothing.
+
+    Raises:
+        FetchError: If the address does not answer, or must not be called.
+        BadInputError: If the answer is no feed.
+    """
+    answer = services.client().get(url)
+    return parse_feed(answer.body, answer.headers, answer.url)
 
 
 def poll_due(services: Services) -> list[tuple[Source, IngestReport]]:
@@ -21,7 +33,7 @@ def poll_due(services: Services) -> list[tuple[Source, IngestReport]]:
 
 def poll(
     services: Services,
-    sources: list[Source],
+    sources: Sequence[Source],
     *,
     failed: Callable[[Source, MycityError], None] | None = None,
 ) -> list[tuple[Source, IngestReport]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from api.jobs.polling import poll
+from api.jobs.polling import look, poll
 from api.ops import console
 from api.wiring import Services
 from feeds.catalogue.notices import Notice
@@ -17,6 +18,7 @@ from feeds.desk.editing import SYSTEM
 from feeds.intake.sources import Source
 from feeds.intake.types import IngestReport
 from feeds.kernel.errors import MycityError, UsageError
+from feeds.kernel.ids import content_hash
 from feeds.kernel.time import from_micros
 
 _SHOWN_ODDITIES = 40
@@ -49,6 +51,7 @@ def register(app: typer.Typer) -> None:
 
 def sources_add(
     url: str,
+    slug: Annotated[str, typer.Option(help="Short name for commands; default: made from the address.")] = "",
     name: Annotated[str, typer.Option(help="How people call it; default: the feed's own title.")] = "",
     agency: Annotated[str, typer.Option(help="The office that publishes it.")] = "",
     place: Annotated[str, typer.Option(help="Code of the place it speaks for; default: the city.")] = "",
@@ -58,11 +61,12 @@ def sources_add(
 ) -> None:
     """Add an RSS or Atom source after looking at it once."""
     with console.services() as services:
-        found = services.ingestor.look(url, services.client())
+        found = look(services, url)
         if dry_run:
             _show_preview(found.title, found.entries)
             return
         source = services.sources.add(
+            slug=slug or _slug(url),
             name=name or found.title or url,
             url=url,
             agency=agency,
@@ -101,7 +105,7 @@ def sources_poll(
         chosen = [services.sources.by_slug(slug)] if slug else services.sources.due(services.clock.now())
         if dry_run:
             for source in chosen:
-                found = services.ingestor.look(source.url or "", services.client())
+                found = look(services, source.url or "")
                 _show_preview(found.title, found.entries)
             return
         failures: list[tuple[Source, MycityError]] = []
@@ -117,7 +121,7 @@ def sources_poll(
 def sources_test(url: str) -> None:
     """Fetch an address and say what it is; store nothing."""
     with console.services() as services:
-        found = services.ingestor.look(url, services.client())
+        found = look(services, url)
         _show_preview(found.title, found.entries)
 
 
@@ -274,6 +278,12 @@ def _say_import(services: Services, file: Path, report: IngestReport, most: int)
 def vars_of(oddity: Any) -> dict[str, Any]:
     """Return an oddity as JSON-ready values."""
     return {name: getattr(oddity, name) for name in ("line", "field", "problem", "message", "dropped")}
+
+
+def _slug(url: str) -> str:
+    """Make a short name from an address: its host and path, and a few characters of its digest."""
+    words = re.sub(r"[^a-z0-9]+", "-", url.lower().split("//")[-1].split("?")[0]).strip("-")
+    return f"{words[:40].strip('-')}-{content_hash(url)[:6]}"
 
 
 def _show_preview(title: str, entries: Any) -> None:

@@ -7,7 +7,7 @@ Pure data, no I/O. ``RawEntry`` (as received, :mod:`feeds.intake.types`) becomes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -83,8 +83,9 @@ class NoticeContent:
     def to_dict(self) -> dict[str, Any]:
         """Turn into JSON-ready values; empty fields are left out, instants become microseconds."""
         result: dict[str, Any] = {}
-        for name, value in asdict(self).items():
-            if value in ("", None, (), {}):
+        for name in _NAMES:
+            value = getattr(self, name)
+            if value is None or value == "" or value == () or value == {}:
                 continue
             result[name] = to_micros(value) if isinstance(value, datetime) else value
         return result
@@ -92,10 +93,9 @@ class NoticeContent:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NoticeContent:
         """Undo :meth:`to_dict`; unknown keys (from a newer version) are ignored."""
-        known = {item.name for item in fields(cls)}
         read: dict[str, Any] = {}
         for name, value in values.items():
-            if name not in known:
+            if name not in _NAMES:
                 continue
             if name in _INSTANTS:
                 value = from_micros(value)
@@ -105,6 +105,7 @@ class NoticeContent:
         return cls(**read)
 
 
+_NAMES = tuple(item.name for item in fields(NoticeContent))
 _INSTANTS = frozenset({"published", "formed", "effective", "lapses", "deadline", "expires"})
 _TUPLES = frozenset({"audience", "upstream_tags", "attachments"})
 

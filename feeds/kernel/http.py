@@ -117,6 +117,7 @@ class GuardedClient:
             FetchError: If nobody answers in time, or the answer breaks a cap or the protocol.
         """
         headers = self._headers(etag, last_modified, accept)
+        allowed = (200, 304) if etag or last_modified else (200,)
         deadline = monotonic() + self._timeouts.total
         here = first = _parse(url)
         permanent = True
@@ -124,7 +125,8 @@ class GuardedClient:
             dialler = self._dialler(here, first, deadline)
             with self._answer(here, headers, dialler) as response:
                 if response.status not in _REDIRECTS or not _header(response, b"location"):
-                    return self._finish(here, response, moved=permanent and _is_move(first, here))
+                    moved = permanent and _is_move(first, here)
+                    return self._finish(here, response, allowed=allowed, moved=moved)
                 permanent = permanent and response.status in _PERMANENT
                 here = _next_hop(here, _header(response, b"location"))
         raise FetchError(f"{show(first)} redirects more than {MAX_REDIRECTS} times; check the address.")
@@ -160,7 +162,9 @@ class GuardedClient:
         limits = {"connect": self._timeouts.connect, "read": self._timeouts.read, "write": self._timeouts.read}
         with (
             _translated(url),
-            httpcore2.ConnectionPool(ssl_context=self._tls, network_backend=dialler) as pool,
+            httpcore2.ConnectionPool(
+                ssl_context=self._tls if url.scheme == "https" else None, network_backend=dialler
+            ) as pool,
             pool.stream(
                 "GET", target, headers=[(b"Host", url.netloc), *headers], extensions={"timeout": limits}
             ) as response,
@@ -171,8 +175,10 @@ class GuardedClient:
     def _tls(self) -> ssl.SSLContext:
         return httpcore2.default_ssl_context()
 
-    def _finish(self, url: httpx2.URL, response: httpcore2.Response, *, moved: bool) -> Answer:
-        if response.status not in (200, 304):
+    def _finish(
+        self, url: httpx2.URL, response: httpcore2.Response, *, allowed: tuple[int, ...], moved: bool
+    ) -> Answer:
+        if response.status not in allowed:
             after = retry_after(_header(response, b"retry-after"), self._clock.now())
             raise HttpStatusError(f"{show(url)} answered {response.status} instead of 200.", response.status, after)
         body = self._body(url, response) if response.status == 200 else b""

@@ -42,7 +42,7 @@ def _unpack(chunks: Iterator[bytes], *, raw: bool) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(bits)
     for chunk in _chain(first, chunks):
         data = chunk
-        while data:
+        while data and not unpacker.eof:
             yield unpacker.decompress(data, _SLICE)
             data = unpacker.unconsumed_tail
             if unpacker.eof and unpacker.unused_data.startswith(b"\x1f\x8b"):  # another gzip member

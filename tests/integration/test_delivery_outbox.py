@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from delivery.errors import PermanentError, RetryableError, SuppressedError, UnknownOutcomeError
-from delivery.outbox import Outcome, OutboxStore
+from delivery.outbox import OutboxStore
 from delivery.sending import send_batch
-from delivery.types import LANES, Accepted, Delivery, Message, NewDelivery, SmsMessage
+from delivery.types import LANES, Accepted, Delivery, Message, NewDelivery, Outcome, SmsMessage
 from feeds.kernel.db import Database
 from feeds.kernel.time import FixedClock
 
@@ -256,7 +256,9 @@ class TestOperators:
     def test_last_push(self, outbox: OutboxStore) -> None:
         assert outbox.last_push(1) is None
         soon = NOW + MINUTE
-        outbox.enqueue([row(1), row(1, dedupe_key="b", due_at=soon), row(1, dedupe_key="c", lane="alert")], NOW)
+        outbox.enqueue(
+            [row(1), row(1, dedupe_key="b", due_at=soon), row(1, dedupe_key="c", lane="alert")], NOW
+        )
         assert outbox.last_push(1) == soon
 
 
@@ -299,7 +301,9 @@ class TestSending:
 
     def test_build_decides_too(self, outbox: OutboxStore, clock: FixedClock) -> None:
         outbox.enqueue([row(1), row(2)], NOW)
-        assert self.send(outbox, FakeChannel(), clock, build=lambda one: None, limit=1).states == {"skipped": 1}
+        assert self.send(outbox, FakeChannel(), clock, build=lambda one: None, limit=1).states == {
+            "skipped": 1
+        }
 
         def stopped(one: Delivery) -> Message:
             raise SuppressedError("left this morning")

@@ -129,7 +129,9 @@ def entries_en() -> tuple[EntryView, ...]:
             mark_note="It ran until 11 October.",
         ),
         entry(3, title="secret", lang="en", sensitive=True, mark="withdrawn", mark_note="secret"),
-        entry(4, title="【示例】今年第三次人才公寓申请", lang="zh-Hans", phone="020-0000 1234", deadline=at(20)),
+        entry(
+            4, title="【示例】今年第三次人才公寓申请", lang="zh-Hans", phone="020-0000 1234", deadline=at(20)
+        ),
     )
 
 

@@ -84,7 +84,9 @@ def test_any_text_survives(subject: str, text: str, html: str) -> None:
     assert bodies(parsed(message)) == [text, html]
 
 
-@pytest.mark.parametrize("evil", ["\r\nBcc: a@b.example", "\n", "\r", "\x00", "\x0b", "\x85", "\u2028", "\ud800"])
+@pytest.mark.parametrize(
+    "evil", ["\r\nBcc: a@b.example", "\n", "\r", "\x00", "\x0b", "\x85", "\u2028", "\ud800"]
+)
 def test_header_injection_is_refused(evil: str) -> None:
     for message in (
         replace(MAIL, subject="a" + evil),
@@ -108,9 +110,10 @@ def test_some_headers_may_not_be_added(name: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "a", "a@", "@b.example", "a@b.example, c@d.example", "a@b.example;c@d.example", "<a@b.example>",
-        "A <a@b.example>", "a b@c.example", "a@b@c.example", "a..b@c.example", ".a@c.example", "张@例子.example",
-        "a@-b.example", "a@b..example", '"a"@b.example', "a@[127.0.0.1]", "a@b.example>", f"{'a' * 65}@b.example",
+        "", "a", "a@", "@b.example", "a@b.example, c@d.example", "a@b.example;c@d.example",
+        "<a@b.example>", "A <a@b.example>", "a b@c.example", "a@b@c.example", "a..b@c.example",
+        ".a@c.example", "张@例子.example", "a@-b.example", "a@b..example", '"a"@b.example',
+        "a@[127.0.0.1]", "a@b.example>", f"{'a' * 65}@b.example",
     ],
 )  # fmt: skip
 def test_exactly_one_plain_recipient(text: str) -> None:

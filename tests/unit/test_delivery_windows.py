@@ -36,7 +36,9 @@ def test_a_window_follows_the_clocks(day: date, hours: int) -> None:
 @given(
     st.dates(date(2011, 1, 2), date(2032, 1, 1)),
     st.integers(0, 23),
-    st.sampled_from(["Asia/Shanghai", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Gaza"]),
+    st.sampled_from(
+        ["Asia/Shanghai", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Gaza"]
+    ),
 )
 def test_windows_meet_without_gap_or_overlap(day: date, hour: int, name: str) -> None:
     zone = ZoneInfo(name)
@@ -63,7 +65,7 @@ def test_an_hour_that_does_not_exist_comes_after_the_gap() -> None:
 
 
 @given(
-    st.datetimes(datetime(2011, 1, 3), datetime(2032, 1, 1), timezones=st.just(UTC)),
+    st.datetimes(datetime(2011, 1, 3), datetime(2032, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     st.integers(0, 23),
     st.sampled_from(["Asia/Shanghai", "Europe/Berlin", "America/New_York", "Pacific/Apia"]),
 )

@@ -1,1 +1,1 @@
-"""Files of the invented sample city `shili` 示例市: places, agencies, notices, residents; data only, read by the catalogue and the demo."""
+"""Files of the invented sample city `shili` 示例市; data only, read by the catalogue and the demo."""
