@@ -13,11 +13,20 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from feeds.kernel.db import Database, insert_missing
 from profiles.tables import feed_token, shelf, stop_token
 
+# Built once: every conditional request of every feed reader runs it.
+_FEED_STATE = (
+    select(feed_token.c.profile_id, func.coalesce(shelf.c.version, 0))
+    .join(shelf, shelf.c.profile_id == feed_token.c.profile_id, isouter=True)
+    .where(
+        feed_token.c.hash == bindparam("hash"),
+        or_(feed_token.c.ends_at.is_(None), feed_token.c.ends_at > bindparam("now")),
+    )
+)
 _BYTES = 18  # 144 bits, 24 characters, no padding
 
 
@@ -85,14 +94,8 @@ class TokenStore:
 
     def feed_state(self, token: str, *, now: datetime) -> tuple[int, int] | None:
         """Return (profile id, shelf version) of a live token in one read; ``None`` as in :meth:`resolve`."""
-        live = or_(feed_token.c.ends_at.is_(None), feed_token.c.ends_at > now)
-        query = (
-            select(feed_token.c.profile_id, func.coalesce(shelf.c.version, 0))
-            .join(shelf, shelf.c.profile_id == feed_token.c.profile_id, isouter=True)
-            .where(feed_token.c.hash == secret_hash(token), live)
-        )
         with self._db.read() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(_FEED_STATE, {"hash": secret_hash(token), "now": now}).one_or_none()
         return None if row is None else (row[0], row[1])
 
     def revoke_all(self, profile_id: int, *, at: datetime) -> None:

@@ -31,10 +31,11 @@ _MARKS = ("[SAMPLE]", "[Sample]")
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """A deadline in a few words; ``tone`` is past, today, soon or later."""
+    """A deadline in a few words; ``tone`` is past, today, soon or later, ``brief`` leaves the day out."""
 
     text: str
     tone: str
+    brief: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +134,13 @@ def badge(notice: Notice, words: Words, services: Services) -> Badge | None:
     left = (local.date() - local_date(now, zone)).days
     timed = content.deadline_precision == "instant"
     if left < 0 or (timed and content.deadline < now):
-        return Badge(words("deadline.past"), "past")
+        return Badge(words("deadline.past"), "past", words("deadline.past"))
     clock = f" {local:%H:%M}" if timed else ""
     day = words.day(local.date(), local_date(now, zone)) + clock
     if left == 0:
-        return Badge(words("deadline.today", clock=clock), "today")
-    return Badge(words("deadline.left", n=left, day=day), "soon" if left <= _SOON else "later")
+        return Badge(words("deadline.today", clock=clock), "today", words("deadline.today", clock=clock))
+    tone = "soon" if left <= _SOON else "later"
+    return Badge(words("deadline.left", n=left, day=day), tone, words("deadline.only", n=left))
 
 
 def shown_title(city: City, notice: Notice, lang: str) -> tuple[str, str, str]:
@@ -160,6 +162,14 @@ def agency_name(city: City, notice: Notice, lang: str) -> str:
     if known and (lang == "en" or not notice.content.agency):
         return known.label.of(lang)
     return notice.content.agency
+
+
+def theme_label(city: City, code: str, lang: str) -> tuple[str, str]:
+    """The theme to show and its name; "other" says nothing alone, so its parent stands for it."""
+    theme = city.themes[code]
+    if theme.parent and theme.label.zh in ("其他", "其它"):
+        code, theme = theme.parent, city.themes[theme.parent]
+    return code, theme.label.of(lang)
 
 
 def read_mark(text: str) -> tuple[datetime, int] | None:
@@ -192,7 +202,7 @@ def _item(services: Services, notice: Notice, words: Words, today: date) -> Item
         notice=notice, mark=mark, title=title, lang=lang, url=f"/notices/{notice.id}",
         agency=agency_name(services.city, notice, words.lang),
         day=local_date(notice.fresh_at, services.zone), badge=badge(notice, words, services),
-        themes=tuple((code, services.city.label(f"theme:{code}", words.lang)) for code in leaves[:3]),
+        themes=tuple(dict.fromkeys(theme_label(services.city, code, words.lang) for code in leaves[:3])),
     )  # fmt: skip
 
 

@@ -67,13 +67,16 @@ class Words:
             return f"{day.month}月{day.day}日" if same else f"{day.year}年{day.month}月{day.day}日"
         return str(format_date(day, "d MMMM" if same else "d MMMM y", locale="en"))
 
+    def short_day(self, day: date, today: date | None = None) -> str:
+        """A day in words that stays short in a narrow column."""
+        if self.lang == "zh":
+            return self.day(day, today)
+        same = today is not None and today.year == day.year
+        return str(format_date(day, "d MMM" if same else "d MMM y", locale="en"))
+
     def weekday(self, day: date) -> str:
         """The day of the week."""
         return str(format_date(day, "EEEE", locale=self.lang))
-
-    def short_weekday(self, day: date) -> str:
-        """The day of the week, short."""
-        return str(format_date(day, "EEE", locale=self.lang))
 
     def instant(self, instant: datetime, zone: ZoneInfo) -> str:
         """A day and a time of day in the reader's zone."""

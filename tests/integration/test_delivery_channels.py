@@ -252,7 +252,8 @@ class TestEmail:
     @pytest.mark.parametrize(("password", "error"), [("good/p@ss", None), ("bad", RetryableError)])
     def test_login(self, password: str, error: type[Exception] | None) -> None:
         def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-            return AuthResult(success=data.login == b"us er" and data.password == b"good/p@ss")
+            right = data.login == b"us er" and data.password == b"good/p@ss"
+            return AuthResult(success=right, handled=right)
 
         options = {"authenticator": check, "auth_required": True, "auth_require_tls": False}
         with running(Server(), free_port(), **options) as url:

@@ -1,4 +1,4 @@
-"""The whole of selecting on a real database: welcome, then daily, twice in a row, with another writer in between."""
+"""Selecting on a real database: welcome, then daily, twice in a row, with another writer in between."""
 
 from __future__ import annotations
 
@@ -34,12 +34,19 @@ class World:
     def add(self, count: int, *, start: int = 0, at: Any = NOW, **changes: Any) -> list[int]:
         made = [
             new_notice(
-                f"n-{start + n}", tags=(f"theme:0{1 + n % 7}01", "role:citizen"), title=f"示例公告第{start + n}号",
-                doc_no=f"示〔2026〕{start + n}号", agency_slug=f"a{n % 6}", published=at - timedelta(minutes=n),
-                level="city", place="sl", source_id=None, **changes,
+                f"n-{start + n}",
+                tags=(f"theme:0{1 + n % 7}01", "role:citizen"),
+                title=f"示例公告第{start + n}号",
+                doc_no=f"示〔2026〕{start + n}号",
+                agency_slug=f"a{n % 6}",
+                published=at - timedelta(minutes=n),
+                level="city",
+                place="sl",
+                source_id=None,
+                **changes,
             )
             for n in range(count)
-        ]  # fmt: skip
+        ]
         return self.notices.add(made, at=at)
 
     def select(self, **kwargs: Any) -> SelectReport:

@@ -1,4 +1,4 @@
-"""A small world for the recommender's tests: the sample city, candidates and notices by a few words. All invented."""
+"""A small world for the recommender's tests: the sample city, candidates, notices. All invented."""
 
 from __future__ import annotations
 
@@ -36,9 +36,17 @@ def tags(*names: str, weight: float = 1.0) -> tuple[Tag, ...]:
 def candidate(number: int, *names: str, **changes: Any) -> Candidate:
     """A city-wide candidate of one hour ago with some tags."""
     values: dict[str, Any] = {
-        "notice_id": number, "revision": 1, "lang": "zh-Hans", "level": "city", "place": "sl",
-        "tags": tags(*names), "words": (), "fresh_at": NOW - HOUR, "released_at": NOW - HOUR, "title": f"通知{number}",
-    }  # fmt: skip
+        "notice_id": number,
+        "revision": 1,
+        "lang": "zh-Hans",
+        "level": "city",
+        "place": "sl",
+        "tags": tags(*names),
+        "words": (),
+        "fresh_at": NOW - HOUR,
+        "released_at": NOW - HOUR,
+        "title": f"通知{number}",
+    }
     return Candidate(**(values | changes))
 
 
@@ -79,7 +87,8 @@ def picks(
 
 
 def editions(
-    profiles: list[Profile], candidates: list[Candidate], own: Shelf | None = None, *, model: Model | None = None,
+    profiles: list[Profile], candidates: list[Candidate], own: Shelf | None = None, *,
+    model: Model | None = None,
     used: int = 0,
 ) -> list[NewEdition]:  # fmt: skip
     shelves = {one.id: own or shelf(one.id) for one in profiles}
@@ -94,11 +103,22 @@ def ids(found: list[Pick]) -> list[int]:
 def notice(number: int, *names: str, title: str = "", **changes: Any) -> Notice:
     """A stored notice, released an hour ago."""
     values: dict[str, Any] = {
-        "id": number, "source_id": 1, "guid": str(number), "state": "released", "revision": 1,
+        "id": number,
+        "source_id": 1,
+        "guid": str(number),
+        "state": "released",
+        "revision": 1,
         "content": content(title=title or f"通知{number}", doc_no="", published=NOW - HOUR, body=""),
-        "tags": tags(*names), "level": "city", "place": "sl", "priority": "normal", "archive": False,
-        "created_at": NOW - HOUR, "released_at": NOW - HOUR, "changed_at": NOW - HOUR, "material_number": number,
-    }  # fmt: skip
+        "tags": tags(*names),
+        "level": "city",
+        "place": "sl",
+        "priority": "normal",
+        "archive": False,
+        "created_at": NOW - HOUR,
+        "released_at": NOW - HOUR,
+        "changed_at": NOW - HOUR,
+        "material_number": number,
+    }
     return Notice(**(values | changes))
 
 
@@ -114,7 +134,13 @@ def library(count: int = 120) -> list[Notice]:
         where = {"level": "district", "place": places[n % 4][:4]} if n % 5 == 0 else {}
         extra = (f"place:{places[n % 4]}",) if where else ()
         made.append(
-            notice(n + 1, f"theme:{themes[kind]}", f"role:{roles[kind]}", *extra,
-                   title=f"关于{words[kind]}第{n}号的通知", **where)
-        )  # fmt: skip
+            notice(
+                n + 1,
+                f"theme:{themes[kind]}",
+                f"role:{roles[kind]}",
+                *extra,
+                title=f"关于{words[kind]}第{n}号的通知",
+                **where,
+            )
+        )
     return made

@@ -1,4 +1,4 @@
-"""Every reason has a sentence in both languages, a number for ever, and a discreet form that tells nothing."""
+"""Every reason has a sentence in both languages, a number for ever, and a discreet form."""
 
 from __future__ import annotations
 
@@ -12,14 +12,32 @@ from tests.unit.recommender_world import city
 
 # Written into every ledger: a number that changes its meaning makes old editions lie.
 NUMBERS = {
-    "interest": 1, "role": 2, "place": 3, "life": 4, "agency": 5, "learned": 6, "deadline": 7, "fresh": 8,
-    "citywide": 9, "mandatory": 10, "emergency": 11, "update": 12, "reminder": 13, "explored": 14, "popular": 15,
-}  # fmt: skip
+    "interest": 1,
+    "role": 2,
+    "place": 3,
+    "life": 4,
+    "agency": 5,
+    "learned": 6,
+    "deadline": 7,
+    "fresh": 8,
+    "citywide": 9,
+    "mandatory": 10,
+    "emergency": 11,
+    "update": 12,
+    "reminder": 13,
+    "explored": 14,
+    "popular": 15,
+}
 PARAMS = {
-    "interest": ("theme:0402",), "role": ("role:enterprise",), "place": ("place:sl0101", "parents"),
-    "life": ("life:graduation",), "agency": ("agency:tax",), "learned": ("theme:0402",),
-    "deadline": ("2026-10-30", "5"), "reminder": ("2026-10-30", "5"),
-}  # fmt: skip
+    "interest": ("theme:0402",),
+    "role": ("role:enterprise",),
+    "place": ("place:sl0101", "parents"),
+    "life": ("life:graduation",),
+    "agency": ("agency:tax",),
+    "learned": ("theme:0402",),
+    "deadline": ("2026-10-30", "5"),
+    "reminder": ("2026-10-30", "5"),
+}
 
 
 def said(code: str, *params: str, lang: str = "zh-Hans", **kwargs: object) -> str:
@@ -37,21 +55,59 @@ def test_numbers_never_change() -> None:
         ("interest", ("theme:0402",), "您关注“税务”", "You follow “Taxation”"),
         ("interest", ("word:电梯",), "您关注“电梯”", "You follow “电梯”"),
         ("role", ("role:enterprise",), "面向“企业”身份", "For the role “Enterprise”"),
-        ("place", ("place:sl0101", "parents"), "您关注的地点：鼓汀街道·父母家",
-         "A place you follow: Guting Subdistrict (parents’ home)"),
+        (
+            "place",
+            ("place:sl0101", "parents"),
+            "您关注的地点：鼓汀街道·父母家",
+            "A place you follow: Guting Subdistrict (parents’ home)",
+        ),
         ("place", ("place:sl0101",), "您关注的地点：鼓汀街道", "A place you follow: Guting Subdistrict"),
-        ("place", ("place:sl0101", "画室"), "您关注的地点：鼓汀街道·画室", "A place you follow: Guting Subdistrict (画室)"),
-        ("agency", ("agency:tax",), "您关注的部门：示例市税务局", "From an agency you follow: Shili Tax Service"),
-        ("learned", ("theme:0402",), "与您关注的“税务”相近（模型推断）",
-         "Close to “Taxation”, which you follow (inferred)"),
-        ("learned", ("role:enterprise",), "“企业”身份的人常看（模型推断）", "Often read in the role “Enterprise” (inferred)"),
-        ("learned", (), "与您看过的内容相近（模型推断）", "Similar to what you opened (inferred by the model)"),
+        (
+            "place",
+            ("place:sl0101", "画室"),
+            "您关注的地点：鼓汀街道·画室",
+            "A place you follow: Guting Subdistrict (画室)",
+        ),
+        (
+            "agency",
+            ("agency:tax",),
+            "您关注的部门：示例市税务局",
+            "From an agency you follow: Shili Tax Service",
+        ),
+        (
+            "learned",
+            ("theme:0402",),
+            "与您关注的“税务”相近（模型推断）",
+            "Close to “Taxation”, which you follow (inferred)",
+        ),
+        (
+            "learned",
+            ("role:enterprise",),
+            "“企业”身份的人常看（模型推断）",
+            "Often read in the role “Enterprise” (inferred)",
+        ),
+        (
+            "learned",
+            (),
+            "与您看过的内容相近（模型推断）",
+            "Similar to what you opened (inferred by the model)",
+        ),
         ("citywide", (), "面向全市", "For the whole city"),
-        ("deadline", ("2026-10-30", "5"), "10月30日截止，还剩5个工作日", "Closes 30 October, 5 working days left"),
+        (
+            "deadline",
+            ("2026-10-30", "5"),
+            "10月30日截止，还剩5个工作日",
+            "Closes 30 October, 5 working days left",
+        ),
         ("deadline", ("2026-10-12", "0"), "10月12日截止", "Closes 12 October"),
-        ("reminder", ("2026-10-30", "1"), "10月30日截止，还剩1个工作日", "Closes 30 October, 1 working day left"),
+        (
+            "reminder",
+            ("2026-10-30", "1"),
+            "10月30日截止，还剩1个工作日",
+            "Closes 30 October, 1 working day left",
+        ),
     ],
-)  # fmt: skip
+)
 def test_sentences(code: str, params: tuple[str, ...], zh: str, en: str) -> None:
     assert said(code, *params) == zh
     assert said(code, *params, lang="zh-Hant") == zh

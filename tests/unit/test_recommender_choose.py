@@ -19,8 +19,20 @@ from recommender.candidates import level_one
 from recommender.explain import breakdown
 from recommender.types import Candidate, Weights
 from tests.unit.recommender_world import (
-    DAY, HOUR, NOW, candidate, city, editions, ids, person, picks, ready, scored, shelf, street,
-)  # fmt: skip
+    DAY,
+    HOUR,
+    NOW,
+    candidate,
+    city,
+    editions,
+    ids,
+    person,
+    picks,
+    ready,
+    scored,
+    shelf,
+    street,
+)
 
 HOME = FollowedPlace("sl0101", "home")
 

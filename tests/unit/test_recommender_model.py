@@ -1,4 +1,4 @@
-"""Features, training, the model file, and what learning adds: repeatable, additive, and never trusted blindly."""
+"""Features, training, the model file, what learning adds: repeatable, additive, never trusted blindly."""
 
 from __future__ import annotations
 
@@ -21,8 +21,18 @@ from recommender.simulate import Simulation, simulate
 from recommender.train import train
 from recommender.types import FeatureSpace, RulesOnlyError
 from tests.unit.recommender_world import (
-    DAY, HOUR, NOW, candidate, city, ids, library, notice, person, picks, ready, scored,
-)  # fmt: skip
+    DAY,
+    NOW,
+    candidate,
+    city,
+    ids,
+    library,
+    notice,
+    person,
+    picks,
+    ready,
+    scored,
+)
 
 ABOVE = {code: city().ancestors(code) for code in city().places}
 

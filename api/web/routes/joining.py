@@ -65,8 +65,10 @@ def show_form(request: Request, wish: Wish, problems: dict[str, Problem], *, sta
 
 def vocabulary(request: Request) -> dict[str, object]:
     """What the form offers: themes by parent, places by district, hours."""
-    city = services_of(request).city
-    parents = [theme for theme in city.themes.values() if not theme.parent]
+    services = services_of(request)
+    city, counts = services.city, services.notices.tag_counts("theme")
+    # The themes with the most notices come first; the official order begins with the State Council.
+    parents = sorted((t for t in city.themes.values() if not t.parent), key=lambda t: -counts.get(t.code, 0))
     children = {theme.code: [t for t in city.themes.values() if t.parent == theme.code] for theme in parents}
     districts = [p for p in city.places.values() if p.kind == "district"]
     inside = {p.code: [q for q in city.places.values() if q.parent == p.code] for p in districts}

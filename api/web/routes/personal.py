@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.jobs import joining
 from api.views import shelf_view
-from api.web.access import Access, form_of, may, services_of
+from api.web.access import Access, may, services_of
 from api.web.pages import display_of, page
 
 router = APIRouter(include_in_schema=False)
@@ -48,8 +48,9 @@ def stop_page(request: Request, token: str) -> Response:
 @may(Access.TOKEN, foreign=True)
 def stop_now(request: Request, token: str) -> Response:
     """Stop, for the button and for a mail program's own (RFC 8058); doing so twice is fine."""
-    form_of(request)
-    stop = joining.stop(services_of(request), token)
+    services = services_of(request)
+    stop = joining.stop(services, token)
     if stop is None:
         raise HTTPException(404)
+    services.contacts.remove(stop.profile_id, stop.channel)  # the page promises it
     return page(request, "stop.html", private=True, channel=stop.channel, done=True)

@@ -40,12 +40,16 @@ def portal(request: Request, role: str = "", theme: str = "", place: str = "", b
         effective = listing.with_lang(query, "all")
         found = listing.find(services, effective, words)
     counts = services.notices.tag_counts("theme")
-    themes = [(item, counts[item.code]) for item in services.city.themes.values() if counts.get(item.code)]
+    themes = sorted(
+        ((item, counts[item.code]) for item in services.city.themes.values() if counts.get(item.code)),
+        key=lambda pair: -pair[1],
+    )
+    top = services.city.themes[theme].parent or theme if theme else ""
     return page(
         request, "portal.html", query=query, shown_lang=effective.lang, found=found,
         days=listing.by_day(found.items), emergencies=listing.emergencies(services, words),
-        themes=[pair for pair in themes if not pair[0].parent or query.theme[:2] == pair[0].parent],
-        filtered=bool(role or theme or place), districts=_districts(request),
+        themes=[pair for pair in themes if not pair[0].parent], top=top,
+        inside=[pair for pair in themes if top and pair[0].parent == top], filtered=bool(role or theme or place), districts=_districts(request),
     )  # fmt: skip
 
 
