@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, insert, literal, select, text, update
+from sqlalchemy import Connection, and_, bindparam, case, func, insert, literal, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from delivery.outbox_tables import (
@@ -128,8 +128,10 @@ class OutboxStore:
         """
         if not outcomes:
             return 0
+        sent = [outcome for outcome in outcomes if outcome.state == "sent"]
         with self._database.write() as connection:
-            return sum(self._finish(connection, outcome, at) for outcome in outcomes)
+            others = sum(self._finish(connection, one, at) for one in outcomes if one.state != "sent")
+            return others + self._finish_sent(connection, sent, at)
 
     def release_expired(self, now: datetime) -> dict[str, int]:
         """Take back rows whose sender died.
@@ -365,16 +367,34 @@ class OutboxStore:
         notices = notices_of(connection, ids)
         return [delivery_of(found[row_id], notices.get(row_id, ())) for row_id in ids]
 
+    def _finish_sent(self, connection: Connection, outcomes: Sequence[Outcome], at: datetime) -> int:
+        """Record the usual outcome with one prepared statement for all rows."""
+        if not outcomes:
+            return 0
+        statement = (
+            update(delivery)
+            .where(delivery.c.id == bindparam("its_id"), delivery.c.lease_token == bindparam("its_token"))
+            .where(IS_LEASED)
+            .values(
+                state="sent", lease_until=None, lease_token=None, changed_at=at, sent_at=at, error="",
+                provider=bindparam("its_provider"), provider_ref=bindparam("its_ref"),
+                segments=bindparam("its_segments"),
+            )
+        )  # fmt: skip
+        rows = [
+            {
+                "its_id": one.delivery_id, "its_token": one.lease_token, "its_provider": one.provider,
+                "its_ref": one.provider_ref, "its_segments": one.segments,
+            }
+            for one in outcomes
+        ]  # fmt: skip
+        return connection.execute(statement, rows).rowcount
+
     def _finish(self, connection: Connection, outcome: Outcome, at: datetime) -> int:
         values: dict[str, Any] = {
             "state": outcome.state, "lease_until": None, "lease_token": None, "changed_at": at,
             "error": outcome.error[:500],
         }  # fmt: skip
-        if outcome.state == "sent":
-            values |= {
-                "sent_at": at, "provider": outcome.provider, "provider_ref": outcome.provider_ref,
-                "segments": outcome.segments,
-            }  # fmt: skip
         if outcome.due_at is not None:
             values["due_at"] = outcome.due_at
         if outcome.untried:

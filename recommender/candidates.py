@@ -16,11 +16,13 @@ import numpy as np
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.vocabulary import City
 from feeds.catalogue.words import doc_key, fold
+from feeds.kernel.time import to_micros
 from profiles.match import Kinship, Reach, kinship, reach, says
 from profiles.types import Profile, Shelf
 from recommender.features import title_words
 from recommender.types import HORIZON, Candidate, Csr, Ints, Mask, csr, ones
 
+_NEVER = int(np.iinfo(np.int64).max)
 _SIGNS = re.compile(r"[\W_]+")
 
 
@@ -66,6 +68,9 @@ class Pool:
         candidates: Newest first, then smaller id.
         topics: CSR (n_tags, n) of strengths, row ``topic_rows[tag]``; ``roles`` and ``places`` likewise.
         hides: CSR (n_tags, n) of ones: muting row ``hide_rows[tag]`` hides column j.
+        until: int64 (n,): microsecond from which it is too late.
+        since: int64 (n,): microsecond that the horizon is measured from.
+        readers: Language → bool (n,): what its readers can read.
         local, outside, citywide: bool (n,), see :class:`profiles.match.Reach`.
         rank: int8 (n,): 0 normal, 1 mandatory, 2 emergency.
         agencies: Number of each one's agency, -1 where unknown; ``twins`` likewise.
@@ -86,6 +91,9 @@ class Pool:
     place_rows: Mapping[str, int]
     hides: Csr
     hide_rows: Mapping[str, int]
+    until: Ints
+    since: Ints
+    readers: Mapping[str, Mask]
     local: Mask
     outside: Mask
     citywide: Mask
@@ -134,6 +142,9 @@ def pool(candidates: Iterable[Candidate], city: City) -> Pool:
         column_of={c.notice_id: n for n, c in enumerate(ordered)},
         topics=topics, topic_rows=topic_rows, roles=roles, role_rows=role_rows, places=places,
         place_rows=place_rows, hides=hides, hide_rows=hide_rows,
+        until=np.array([_until(c) for c in ordered], dtype=np.int64),
+        since=np.array([_since(c) for c in ordered], dtype=np.int64),
+        readers=_readers(ordered),
         local=np.array([r.local for r in reaches], dtype=bool),
         outside=np.array([r.outside for r in reaches], dtype=bool),
         citywide=np.array([r.citywide for r in reaches], dtype=bool),
@@ -161,13 +172,16 @@ def eligible(
     mask = np.zeros((len(profiles), len(candidates)), dtype=bool)
     if not mask.size:
         return mask
-    alive, recent = _alive(candidates, now), _recent(candidates, now)
-    kept: dict[tuple[frozenset[str], bool], Mask] = {}
+    alive = candidates.until > to_micros(now)
+    recent = alive & (candidates.since >= to_micros(now - HORIZON))  # a date in the future counts as now
+    kept: dict[tuple[tuple[str, ...], bool], Mask] = {}
     for row, profile in enumerate(profiles):
-        langs = frozenset(_language(lang) for lang in profile.langs or ("zh",))
-        key = (langs, bool(welcome[row]))
+        key = (profile.langs or ("zh",), bool(welcome[row]))
         if key not in kept:
-            kept[key] = alive & _readable(candidates, langs) & (True if key[1] else recent)
+            readable = candidates.readers[""].copy()
+            for lang in key[0]:
+                readable |= candidates.readers.get(_language(lang), False)
+            kept[key] = readable & (alive if key[1] else recent)
         mask[row] = kept[key]
     _only_followed(mask, profiles, candidates)
     _without_muted(mask, profiles, candidates)
@@ -204,42 +218,37 @@ def met(
     return found if words is None else found + words[0] @ words[1]
 
 
-def _alive(candidates: Pool, now: datetime) -> Mask:
-    """The deadline itself is still in time, the end is not: a window is half-open."""
-    return np.array(
-        [
-            (c.deadline is None or c.deadline >= now) and (c.ends is None or c.ends > now)
-            for c in candidates.candidates
-        ],
-        dtype=bool,
-    )
+def _until(candidate: Candidate) -> int:
+    """First microsecond at which it is too late: the deadline itself is in time, the end is not."""
+    ends = [to_micros(candidate.ends)] if candidate.ends else []
+    return min([*ends, to_micros(candidate.deadline) + 1] if candidate.deadline else ends, default=_NEVER)
 
 
-def _recent(candidates: Pool, now: datetime) -> Mask:
-    """Archived: published within the horizon. Others: released within it, too. Future dates count as now."""
-    since = now - HORIZON
-    return np.array(
-        [
-            c.fresh_at >= since or (not c.archive and c.released_at is not None and c.released_at >= since)
-            for c in candidates.candidates
-        ],
-        dtype=bool,
-    )
+def _since(candidate: Candidate) -> int:
+    """What the horizon is measured from: archived, the publication; others, the release too."""
+    released = candidate.released_at
+    late = candidate.archive or released is None
+    return to_micros(candidate.fresh_at if late or released is None else max(candidate.fresh_at, released))
+
+
+def _readers(candidates: Sequence[Candidate]) -> dict[str, Mask]:
+    """Language → what its readers can read; ``""`` what everybody can."""
+    own = [_language(one.lang) for one in candidates]
+    return {
+        lang: np.array(
+            [
+                mine in ("", lang) or (lang == "en" and one.in_english)
+                for mine, one in zip(own, candidates, strict=True)
+            ],
+            dtype=bool,
+        )
+        for lang in {"", "en", *own}
+    }
 
 
 def _language(tag: str) -> str:
     """``zh-Hans`` and ``zh-Hant`` are one language here."""
     return tag.lower().partition("-")[0]
-
-
-def _readable(candidates: Pool, langs: frozenset[str]) -> Mask:
-    return np.array(
-        [
-            not c.lang or _language(c.lang) in langs or (c.in_english and "en" in langs)
-            for c in candidates.candidates
-        ],
-        dtype=bool,
-    )
 
 
 def _only_followed(mask: Mask, profiles: Sequence[Profile], candidates: Pool) -> None:

@@ -101,15 +101,26 @@ def _interests(profile: Profile, column: int, value: float, pool: Pool) -> list[
     """The part is shared among the interests that met, by strength."""
     strengths = _met(profile, column, pool)
     if len(strengths) == 1:
-        return [Reason(_code(tag), (tag,), value) for tag in strengths]
+        return [_interest(tag, value) for tag in strengths]
     share = value / sum(strengths.values())
-    found = [Reason(_code(tag), (tag,), share * strength) for tag, strength in strengths.items()]
+    found = [_interest(tag, share * strength) for tag, strength in strengths.items()]
     return sorted(found, key=lambda one: (-one.contribution, one.params))
 
 
-@lru_cache(maxsize=4096)
-def _code(tag: str) -> str:
-    return _LIFE_OR_AGENCY.get(tag.partition(":")[0], "interest")
+# Strengths are few, so the same reasons go to thousands of people: making them once saves a third.
+@lru_cache(maxsize=1 << 15)
+def _interest(tag: str, value: float) -> Reason:
+    return Reason(_LIFE_OR_AGENCY.get(tag.partition(":")[0], "interest"), (tag,), value)
+
+
+@lru_cache(maxsize=1 << 15)
+def _role(tag: str, value: float) -> Reason:
+    return Reason("role", (tag,), value)
+
+
+@lru_cache(maxsize=1 << 15)
+def _at(code: str, label: str, value: float) -> Reason:
+    return Reason("place", (f"place:{code}", label), value)
 
 
 def _met(profile: Profile, column: int, pool: Pool) -> Mapping[str, float]:
@@ -130,15 +141,17 @@ def _wanted(interests: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]
 def _place(profile: Profile, column: int, value: float, pool: Pool) -> Reason:
     """The one place that gave the part its value; among equals the one named first."""
     reach = pool.reaches[column].places
-    best = max(profile.places, key=lambda place: reach.get(place.code, 0.0) * label_factor(place.label))
-    return Reason("place", (f"place:{best.code}", best.label), value)
+    best = profile.places[0]
+    if len(profile.places) > 1:
+        best = max(profile.places, key=lambda place: reach.get(place.code, 0.0) * label_factor(place.label))
+    return _at(best.code, best.label, value)
 
 
 def _roles(profile: Profile, column: int, value: float, pool: Pool) -> list[Reason]:
     reach = pool.reaches[column].roles
     met = {tag: reach[tag] for tag in map("role:".__add__, profile.roles) if tag in reach}
     share = value / sum(met.values())
-    return [Reason("role", (tag,), share * strength) for tag, strength in met.items()]
+    return [_role(tag, share * strength) for tag, strength in met.items()]
 
 
 def _deadline(column: int, value: float, ready: Prepared) -> Reason:
@@ -180,13 +193,14 @@ def _learned(rows: Ints, columns: Ints, scores: Blend, ready: Prepared) -> list[
     shares = np.einsum("ij,ij->i", np.repeat(away, counts, axis=0), model.user_vectors[features])
     shares *= basis.users.data[offset]
     lists, names, begin = shares.tolist(), model.users.names, 0
+    numbers: list[int] = features.tolist()
     for pick, end, bias in zip(chosen.tolist(), ends.tolist(), popular, strict=True):
         mine = lists[begin:end]
         best = max(mine)
         if bias > best:
             found[pick] = Reason("popular", (), float(values[pick]))
         else:
-            feature = names[features[begin + mine.index(best)]]
+            feature = names[numbers[begin + mine.index(best)]]
             found[pick] = Reason("learned", tuple(_tags((feature,))), float(values[pick]))
         begin = end
     return found

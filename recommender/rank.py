@@ -15,7 +15,7 @@ from recommender.candidates import Pool
 from recommender.types import AGENCY_CAP, BLOCK, THEME_CAP, Floats, Ints, Mask
 
 #: How many of the best are looked at first; the whole list is sorted only where caps leave gaps.
-_DEPTH = 48
+_DEPTH = 96
 _EMERGENCY = 2
 
 

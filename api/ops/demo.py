@@ -16,11 +16,12 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from api.jobs.digests import plan, send
 from api.jobs.joining import join
@@ -33,10 +34,12 @@ from api.wiring import Services, build
 from delivery.jsonfeed import render_json
 from delivery.syndication import render_atom, render_rss
 from feeds.catalogue.notices import NoticeContent
+from feeds.catalogue.vocabulary import load_city
 from feeds.desk.editing import SYSTEM, Desk
+from feeds.intake.sanitise import plain_to_html
 from feeds.intake.types import IngestReport
-from feeds.kernel.errors import MycityError, UsageError
-from feeds.kernel.time import Clock, FixedClock, OffsetClock, at_local_time, local_date, parse_instant
+from feeds.kernel.errors import BadInputError, MycityError, UsageError
+from feeds.kernel.time import Clock, FixedClock, OffsetClock, SystemClock, at_local_time, local_date, parse_instant
 from profiles.types import FollowedPlace, Profile
 from recommender.simulate import simulate
 
@@ -112,7 +115,7 @@ def prepare(
     settings = demo_settings(home, city, base_url)
     with _notice_file(data, city) as path:
         _fresh_folder(settings.home)
-        clock = FixedClock(now or default_now(path, settings))
+        clock = FixedClock(now or default_now(path, settings, until=_tomorrow() if data else None))
         services = build(settings, clock=clock, demo=True)
         report = Report(services.city.slug, clock.now().astimezone(services.zone).isoformat(), _SIMULATED)
         total = time.perf_counter()
@@ -161,27 +164,26 @@ def run_on(demo: Demo) -> Services:
     return demo.services
 
 
-def default_now(path: Path, settings: Settings) -> datetime:
+def _tomorrow() -> datetime:
+    return SystemClock().now() + timedelta(days=1)
+
+
+def default_now(path: Path, settings: Settings, *, until: datetime | None) -> datetime:
     """Return 18:00 local (or half an hour later than the newest notice) on the data's newest day.
 
-    Dates later than the machine's own tomorrow are taken for typing errors.
+    Dates after ``until`` are taken for typing errors; a file without any date gets the machine's time.
     """
-    from zoneinfo import ZoneInfo
-
-    from feeds.catalogue.vocabulary import load_city
-
     zone = ZoneInfo(load_city(settings.city).timezone)
-    limit = datetime.now(UTC) + timedelta(days=1)
     newest = None
     for text in _published_values(path):
         try:
             instant = parse_instant(text, zone)
         except (ValueError, OverflowError):
             continue
-        if instant <= limit and (newest is None or instant > newest):
+        if (until is None or instant <= until) and (newest is None or instant > newest):
             newest = instant
     if newest is None:
-        return datetime.now(UTC)
+        return SystemClock().now()
     evening = at_local_time(local_date(newest, zone), _HOUR, zone)
     return max(evening, newest + timedelta(minutes=30))
 
@@ -226,7 +228,7 @@ _SIMULATED = (
 
 
 def _people(services: Services, report: Report, progress: Progress | None) -> dict[str, Any]:
-    """Residents join two days before, the model is trained, then editions are chosen day by day."""
+    """Residents join two days before; then each evening editions are chosen and digests captured."""
     clock = services.clock
     if not isinstance(clock, FixedClock):
         raise UsageError("The demo is prepared with a clock that stands still.")
@@ -257,11 +259,16 @@ def _people(services: Services, report: Report, progress: Progress | None) -> di
         for name, roles in (("示例编辑甲", ("writer", "editor")), ("示例编辑乙", ("writer", "editor"))):
             _, key = services.staff.add(name, roles, at=clock.now())
             secrets["staff"].append({"name": name, "access_key": key})
-    with _timed(report, "select"):
-        for day in range(_JOINED_BEFORE.days):
-            clock.at = today - timedelta(days=_JOINED_BEFORE.days - 1 - day) - timedelta(minutes=10)
+    report.counts |= {"digests_planned": 0, "messages_captured": 0}
+    for day in reversed(range(_JOINED_BEFORE.days)):
+        evening = today - timedelta(days=day)
+        clock.at = evening - timedelta(minutes=10)
+        with _timed(report, "select"):
             select_all(services, progress=_count(progress, "select"))
-        clock.at = today
+        clock.at = evening
+        with _timed(report, "digests"):
+            report.counts["digests_planned"] += plan(services).planned
+            report.counts["messages_captured"] += send(services).sent
     editions, picks = services.editions.count()
     report.counts |= {"profiles": services.profiles.count(), "editions": editions, "picks": picks}
     return secrets
@@ -281,11 +288,7 @@ def _train(services: Services, report: Report) -> None:
 
 
 def _publish(services: Services, report: Report, secrets: Mapping[str, Any]) -> None:
-    """Plan and capture the day's digests, and write each resident's feed in the three formats."""
-    with _timed(report, "digests"):
-        planned = plan(services)
-        sent = send(services)
-    report.counts |= {"digests_planned": planned.planned, "messages_captured": sent.sent}
+    """Write each resident's feed in the three formats."""
     with _timed(report, "feeds"):
         for resident in secrets["residents"]:
             report.residents.append(_write_feeds(services, resident))
@@ -340,13 +343,9 @@ def _wish(row: Mapping[str, Any]) -> Profile:
 
 
 def _changed(content: NoticeContent, fields: Mapping[str, Any]) -> NoticeContent:
-    from dataclasses import replace
-
-    from feeds.intake.sanitise import paragraphs
-
     changes = dict(fields)
     if "body" in changes:
-        changes["body"] = paragraphs(changes["body"])
+        changes["body"] = plain_to_html(changes["body"])
     return replace(content, **changes)
 
 
@@ -363,7 +362,7 @@ def _count_ingest(services: Services, report: Report, ingested: IngestReport) ->
     for oddity in ingested.oddities:
         report.oddities[oddity.problem] = report.oddities.get(oddity.problem, 0) + 1
     if counts.total == 0:
-        raise UsageError("The file holds no notice that could be read; see the format in docs/notice-file.md.")
+        raise BadInputError("The file holds no notice that could be read; see the format in docs/notice-file.md.")
 
 
 @contextmanager
@@ -435,7 +434,7 @@ def _running(start: datetime) -> Clock:
 def _timed(report: Report, stage: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
-    report.seconds[stage] = time.perf_counter() - began
+    report.seconds[stage] = report.seconds.get(stage, 0.0) + time.perf_counter() - began
 
 
 def _step(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

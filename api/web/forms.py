@@ -176,7 +176,8 @@ def sheet_of(services: Services, content: NoticeContent, tags: Sequence[Tag], pr
     deadline = content.deadline.astimezone(zone) if content.deadline else None
     effective = content.effective.astimezone(zone) if content.effective else None
     chosen = [f"{tag.kind}:{tag.code}" for tag in tags if tag.kind not in ("place", "agency", "type")]
-    named = [tag.code for tag in tags if tag.kind == "place" and f"place.{tag.code}@" in tag.cause or tag.cause.startswith(BY_EDITOR) and tag.kind == "place"]
+    codes = [tag.code for tag in tags if tag.kind == "place" and tag.code in city.places]
+    named = [code for code in codes if not any(code in city.ancestors(other) for other in codes)]
     return Sheet(
         title=content.title, body=content.body, lang=content.lang, agency=content.agency_slug,
         kind=content.kind, doc_no=content.doc_no, phone=content.phone,
@@ -199,6 +200,16 @@ def read_sheet(form: FormData) -> Sheet:
     )  # fmt: skip
 
 
+def place_names(sheet: Sheet, city: City) -> Sheet:
+    """The sheet with places that were ticked among the suggestions written into its field."""
+    ticked = [tag.partition(":")[2] for tag in sheet.tags if tag.startswith("place:") and city.known(tag)]
+    # A place stands for what contains it, so only the smallest ones are named.
+    smallest = [code for code in ticked if not any(code in city.ancestors(other) for other in ticked)]
+    names = [part for part in (sheet.places, *(city.label(f"place:{code}", "zh") for code in smallest)) if part]
+    kept = tuple(tag for tag in sheet.tags if not tag.startswith("place:"))
+    return replace(sheet, places="、".join(dict.fromkeys(names)), tags=kept)
+
+
 def check_sheet(
     sheet: Sheet, services: Services, *, base: NoticeContent | None = None
 ) -> tuple[NoticeContent, tuple[Tag, ...], dict[str, Problem]]:
@@ -217,9 +228,12 @@ def check_sheet(
     deadline, precision = _deadline(sheet, services.zone, problems)
     effective = _day(sheet.effective_day, services.zone, "effective_day", problems)
     agency = city.agencies.get(sheet.agency)
+    title = " ".join(sheet.title.split()) or "—"
+    if city.sample_mark and not title.startswith((city.sample_mark, "[SAMPLE]")):
+        title = city.sample_mark + title  # an invented notice says so wherever it goes
     content = replace(
         base or NoticeContent(title=sheet.title),
-        title=" ".join(sheet.title.split()) or "—", body=body_html(sheet.body),
+        title=title, body=body_html(sheet.body),
         lang=sheet.lang if sheet.lang in FULL.values() else "zh-Hans",
         agency=agency.label.zh if agency else (base.agency if base else ""), agency_slug=agency.slug if agency else "",
         kind=sheet.kind if sheet.kind in city.notice_types else "", doc_no=sheet.doc_no, phone=sheet.phone,

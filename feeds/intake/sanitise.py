@@ -50,6 +50,7 @@ _VOID = frozenset("area base br col embed hr img input link meta source track wb
 _SELF_CLOSING = frozenset("p li dt dd tr td th thead tbody tfoot colgroup rp rt".split())
 # The time of the cleaner, and of the parser for <select>, grows with the square of the depth (100,000 open tags: 80 s).
 _MAX_DEPTH = 256
+_ROUNDS = 4
 
 
 def sanitise(markup: str, *, base: str = "") -> str:
@@ -63,7 +64,18 @@ def sanitise(markup: str, *, base: str = "") -> str:
         HTML without surrounding space. Markup that is nested deeper than 256 is reduced to its text.
     """
     if too_deep(markup):
-        markup = plain_to_html(html.escape(to_text(markup), quote=False))
+        return _only_text(markup)
+    once = _clean(markup, base)
+    for _ in range(_ROUNDS):
+        # Misnested markup may be read differently the second time; go on until it is stable.
+        again = _clean(once, base)
+        if again == once:
+            return once
+        once = again
+    return _only_text(once)
+
+
+def _clean(markup: str, base: str) -> str:
     if markup.count("&") > _MAX_ENTITIES:
         markup = _few_entities(markup)
     cleaned = nh3.clean(
@@ -79,6 +91,10 @@ def sanitise(markup: str, *, base: str = "") -> str:
         cleaned = _few_entities(cleaned)
     # The page has its own <h1>; a notice's begins one lower.
     return cleaned.replace("<h1", "<h2").replace("</h1>", "</h2>").strip()
+
+
+def _only_text(markup: str) -> str:
+    return _clean(plain_to_html(html.escape(to_text(markup), quote=False)), "")
 
 
 def too_deep(markup: str) -> bool:

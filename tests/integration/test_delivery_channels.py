@@ -7,18 +7,25 @@ import email
 import email.policy
 import os
 import socket
+import ssl
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from delivery.channels.capture import CaptureChannel
 from delivery.channels.email import EmailChannel, classify, parse_smtp_url
@@ -266,6 +273,19 @@ class TestEmail:
                 assert channel.send(MAIL).ref
             channel.close()
 
+    def test_starttls_verifies_the_server(self, tmp_path: Path) -> None:
+        theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        theirs.load_cert_chain(_certificate(tmp_path))
+        ours = ssl.create_default_context(cafile=str(tmp_path / "server.pem"))
+        server = Server()
+        with running(server, free_port(), tls_context=theirs, require_starttls=True) as url:
+            channel = EmailChannel(f"{url}?starttls=1", timeout=5, context=ours)
+            assert channel.send(MAIL).ref
+            channel.close()
+            with pytest.raises(RetryableError, match="CERTIFICATE_VERIFY_FAILED"):
+                EmailChannel(f"{url}?starttls=1", timeout=5).send(MAIL)
+        assert len(server.taken) == 1
+
     @pytest.mark.parametrize(
         ("url", "port", "tls", "starttls"),
         [
@@ -301,6 +321,28 @@ class TestEmail:
     )
     def test_classify(self, code: int, text: str, error: type[DeliveryError]) -> None:
         assert type(classify(code, text)) is error
+
+
+def _certificate(folder: Path) -> Path:
+    """A certificate of our own for 127.0.0.1, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "server.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(certificate.public_bytes(Encoding.PEM) + secret)
+    return path
 
 
 class TestCapture:

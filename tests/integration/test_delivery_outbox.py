@@ -216,6 +216,17 @@ class TestFinish:
             released.append(outbox.release_expired(NOW + (turn + 1) * LEASE))
         assert released == [{"queued": 1}] * 5 + [{"failed": 1}]
 
+    def test_many_at_once_tell_how_many_leases_were_lost(self, outbox: OutboxStore) -> None:
+        outbox.enqueue([row(number) for number in range(6)], NOW)
+        claimed = outbox.claim(LANES, 6, NOW, LEASE)
+        states = ["sent", "sent", "sent", "failed", "failed", "skipped"]
+        outcomes = [
+            Outcome(one.id, "lost" if place in (0, 3) else one.lease_token, state)  # type: ignore[arg-type]
+            for place, (one, state) in enumerate(zip(claimed, states, strict=True))
+        ]
+        assert outbox.finish_many(outcomes, NOW) == 4
+        assert outbox.status(NOW).counts == {"email": {"sent": 2, "failed": 1, "skipped": 1, "leased": 2}}
+
     def test_untried_gives_the_attempt_back(self, outbox: OutboxStore) -> None:
         outbox.enqueue([row(1)], NOW)
         (claimed,) = outbox.claim(LANES, 1, NOW, LEASE)
@@ -272,6 +283,7 @@ class TestSending:
         channel = FakeChannel()
         reports = [self.send(outbox, channel, clock) for _ in range(3)]
         assert [report.claimed for report in reports] == [100, 20, 0]
+        assert [report.lost for report in reports] == [0, 0, 0]
         assert sum(report.sent for report in reports) == len(set(channel.sent)) == len(channel.sent) == 120
         assert outbox.status(NOW).counts == {"email": {"sent": 120}}
         assert outbox.recent(1)[0].segments == 2

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from api.web import listing, noticeview
 from api.web.access import Access, actor_of, form_of, may, services_of
-from api.web.forms import Problem, Sheet, check_sheet, desk_tag, read_sheet, sheet_of
+from api.web.forms import Problem, Sheet, check_sheet, desk_tag, place_names, read_sheet, sheet_of
 from api.web.pages import go, page, words_of
 from api.web.routes.joining import vocabulary
 from api.web.security import client_key, drop_cookie, set_cookie
@@ -97,7 +97,7 @@ def write_form(request: Request) -> Response:
 def write(request: Request) -> Response:
     """Suggest tags, preview, or save a draft (and submit it)."""
     services, actor, form = services_of(request), actor_of(request), form_of(request)
-    sheet = read_sheet(form)
+    sheet = place_names(read_sheet(form), services.city)
     content, tags, problems = check_sheet(sheet, services)
     if form.get("do") == "preview" or problems:
         return _show_sheet(request, sheet, problems, action="/editor/write", notice=None, preview=(content, tags))
@@ -136,7 +136,7 @@ def edit(request: Request, notice_id: int) -> Response:
     """Change a draft, or correct a public notice."""
     services, actor, form = services_of(request), actor_of(request), form_of(request)
     notice = _get(request, notice_id)
-    sheet = read_sheet(form)
+    sheet = place_names(read_sheet(form), services.city)
     content, chosen, problems = check_sheet(sheet, services, base=notice.content)
     tags = _kept_causes(notice, chosen)
     correcting = notice.state == "released"

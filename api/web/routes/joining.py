@@ -12,6 +12,7 @@ from api.web.access import Access, form_of, may, services_of
 from api.web.forms import HOURS, Problem, Wish, blank_wish, check_wish, read_wish
 from api.web.pages import display_of, page
 from api.web.security import client_key
+from feeds.catalogue.vocabulary import City
 from feeds.kernel.errors import UsageError
 
 router = APIRouter(include_in_schema=False)
@@ -49,7 +50,7 @@ def join(request: Request) -> Response:
     lang = display_of(request).lang
     base = services.settings.base_url
     return page(
-        request, "joined.html", private=True, profile=joined.profile, wish=wish,
+        request, "joined.html", private=True, profile=joined.profile, typed=_typed(wish, services.city),
         feed=f"{base}/f/{joined.feed_token}", manage=f"{base}/me/enter/{joined.manage_secret}",
         picks=shelf_view(services, joined.profile, shelf, lang=lang, limit=_SHOWN), total=len(shelf.picks),
     )  # fmt: skip
@@ -61,6 +62,16 @@ def show_form(request: Request, wish: Wish, problems: dict[str, Problem], *, sta
         request, "join.html", status=status, private=status != 200, wish=wish, problems=problems,
         action="/join", contacts=True, **vocabulary(request),
     )  # fmt: skip
+
+
+def _typed(wish: Wish, city: City) -> dict[str, str]:
+    """What was written for each place that is now called otherwise."""
+    found = {}
+    for row in wish.places:
+        place = city.resolve_place(row.typed) if row.typed else None
+        if place and row.typed not in (place.label.zh, place.label.en, *place.aliases):
+            found[place.code] = row.typed
+    return found
 
 
 def vocabulary(request: Request) -> dict[str, object]:

@@ -85,7 +85,7 @@ def mine(request: Request) -> Response:
     tag = request.query_params.get("tag", "")
     return page(
         request, "me.html", private=True, profile=profile, picks=picks, tab="picks",
-        done=done if done in _DONE else "", undo=tag if done == "mute" and tag in profile.mutes else "",
+        done=done if done in _DONE else "", done_at=request.query_params.get("n", ""), undo=tag if done == "mute" and tag in profile.mutes else "",
         mutes=[(tag, services.city.label(tag, words.lang)) for tag in profile.mutes],
     )  # fmt: skip
 
@@ -103,8 +103,8 @@ def feedback(request: Request) -> Response:
                 profile.id, item.pick.notice_id, kind, services.clock.now(), "web", position, item.pick.propensity
             )
             services.feedback.record([row])
-            place = "" if kind == "hide" else f"#n{item.pick.notice_id}"
-            return go(f"/me?done={form['kind']}{place}")
+            number = item.pick.notice_id
+            return go(f"/me?done={form['kind']}" + ("" if kind == "hide" else f"&n={number}#n{number}"))
     return go("/me")
 
 
@@ -257,6 +257,7 @@ def _picks(request: Request, profile: Profile) -> list[dict[str, Any]]:
         if notice is None or not notice.is_public or given.get(notice.id) == "hide":
             continue
         tags = [t for t in noticeview.shown_tags(services, notice, words) if t.kind in ("theme", "place", "agency", "type")]
+        tags.sort(key=lambda t: t.kind == "theme" and not services.city.themes[t.tag[6:]].parent)  # the wide ones last
         shown.append({
             "item": listing.items(services, [notice], words)[0],
             "reasons": [reason_sentence(services, reason, lang=words.lang) for reason in item.pick.reasons],

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin
 from xml.parsers import expat
+from zoneinfo import ZoneInfo
 
 import feedparser
 from selectolax.lexbor import LexborHTMLParser
@@ -24,7 +25,6 @@ from selectolax.lexbor import LexborHTMLParser
 from feeds.intake.dates import parse_when
 from feeds.intake.types import Oddity, RawEntry
 from feeds.kernel.errors import BadInputError
-from zoneinfo import ZoneInfo
 
 MAX_SIZE = 20_000_000  # bytes
 MAX_DEPTH = 256
@@ -79,13 +79,13 @@ def parse_feed(body: bytes, headers: Mapping[str, str], url: str) -> ParsedFeed:
     text, oddities = decode(body, headers.get("content-type", ""))
     _refuse_hostile(text, url)
     found = _parse(text, url)
-    if not found.version:
+    if not found.get("version"):  # feedparser leaves it out where the body is empty
         raise BadInputError(_no_feed(text, url))
     feed = found.feed
     if found.bozo and not isinstance(found.bozo_exception, feedparser.CharacterEncodingOverride):
         reason = str(found.bozo_exception)[:120]
         oddities.append(Oddity(0, "", "broken-xml", f"The feed is not well-formed ({reason}); what could be read was."))
-    entries = tuple(_entry(number, item, feed) for number, item in enumerate(found.entries[:MAX_ENTRIES], start=1))
+    entries = tuple(_entry(number, item, feed, url) for number, item in enumerate(found.entries[:MAX_ENTRIES], start=1))
     if len(found.entries) > MAX_ENTRIES:
         oddities.append(Oddity(0, "", "too-long", f"The feed has {len(found.entries)} entries; {MAX_ENTRIES} were read."))
     return ParsedFeed(_get(feed, "title"), _get(feed, "link"), _get(feed, "language"), entries, tuple(oddities))
@@ -162,7 +162,7 @@ def _parse(text: str, url: str) -> Any:
     )
 
 
-def _entry(number: int, item: Any, feed: Any) -> RawEntry:
+def _entry(number: int, item: Any, feed: Any, url: str) -> RawEntry:
     body, base = _body(item)
     summary = _get(item, "summary")
     fields: dict[str, Any] = {
@@ -175,7 +175,7 @@ def _entry(number: int, item: Any, feed: Any) -> RawEntry:
         "tags": [tag for tag in map(_tag, item.get("tags") or ()) if tag],
         "url": _get(item, "link"),
         "lang": _language(item) or _get(feed, "language"),
-        "attachments": [*_enclosures(item)],
+        "attachments": [*_enclosures(item, base or url)],
         "base": base,
     }
     return RawEntry(_get(item, "id"), number, {name: value for name, value in fields.items() if value})
@@ -223,10 +223,11 @@ def _language(item: Any) -> str:
     return ""
 
 
-def _enclosures(item: Any) -> Iterator[dict[str, str]]:
+def _enclosures(item: Any, url: str) -> Iterator[dict[str, str]]:
     for link in item.get("links") or ():
         if link.get("rel") == "enclosure" and link.get("href"):
-            yield {"url": str(link["href"]), "type": str(link.get("type") or ""), "title": str(link.get("title") or "")}
+            texts = {name: str(link.get(name) or "") for name in ("type", "title")}
+            yield {"url": _join(url, str(link["href"])), **texts}
 
 
 def _no_feed(text: str, url: str) -> str:
@@ -252,5 +253,12 @@ def _offered(text: str, url: str) -> str:
         attributes = link.attributes
         kind = (attributes.get("type") or "").lower()
         if "alternate" in (attributes.get("rel") or "").lower().split() and kind in _FEED_TYPES:
-            return urljoin(url, attributes.get("href") or "")
+            return _join(url, attributes.get("href") or "")
     return ""
+
+
+def _join(base: str, link: str) -> str:
+    try:
+        return urljoin(base, link)
+    except ValueError:  # such as "http://[1"
+        return ""

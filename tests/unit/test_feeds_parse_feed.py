@@ -1,0 +1,164 @@
+"""RSS and Atom as they really come: wrong encodings, dates without zone, pages instead of feeds, attacks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feeds.intake.parsers.feed import parse_feed
+from feeds.intake.types import RawEntry
+from feeds.kernel.errors import BadInputError
+
+URL = "https://www.sl.example/rss/all.xml"
+
+
+def rss(items: str, head: str = '<?xml version="1.0" encoding="UTF-8"?>') -> bytes:
+    return f'{head}<rss version="2.0"><channel><title>公告</title><link>/x/</link><language>zh-CN</language>{items}</channel></rss>'.encode()
+
+
+def entry(items: str) -> RawEntry:
+    return parse_feed(rss(f"<item>{items}</item>"), {}, URL).entries[0]
+
+
+def test_rss() -> None:
+    feed = parse_feed(rss(
+        "<item><title>一</title><link>/1.html</link><guid isPermaLink='false'>g1</guid><pubDate>2026-11-20 08:00:00</pubDate>"
+        "<description>&lt;p onclick='x'&gt;正文&lt;/p&gt;</description><category>公积金</category><category>住房</category>"
+        "<enclosure url='/a.pdf' type='application/pdf' length='1'/><author>a@b.cn (市教育局)</author></item><item><title>二</title></item>"
+    ), {}, URL)  # fmt: skip
+    assert (feed.title, feed.lang, len(feed.entries), feed.oddities) == ("公告", "zh-CN", 2, ())
+    first = feed.entries[0]
+    assert (first.guid, first.line) == ("g1", 1)
+    assert first.fields["published"] == "2026-11-20 08:00:00"  # its zone is the source's, not ours to guess
+    assert first.fields["body"] == "<p onclick='x'>正文</p>"  # raw; normalise cleans
+    assert first.fields["url"] == "https://www.sl.example/1.html"
+    assert first.fields["tags"] == ["公积金", "住房"]
+    assert first.fields["attachments"] == [{"url": "https://www.sl.example/a.pdf", "type": "application/pdf", "title": ""}]
+    assert (first.fields["agency"], first.fields["lang"]) == ("市教育局", "zh-CN")
+
+
+def test_atom() -> None:
+    body = """<feed xmlns="http://www.w3.org/2005/Atom" xml:lang="en" xml:base="https://gov.example/a/"><title>T</title>
+      <entry><id>urn:1</id><title type="html">&lt;b&gt;A&lt;/b&gt;</title><link href="one"/><updated>2026-10-01T08:00:00+08:00</updated>
+      <author><name>HM Government</name></author><summary>short</summary><content type="xhtml"><div xmlns="http://www.w3.org/1999/xhtml">
+      <p>long</p></div></content></entry></feed>"""
+    first = parse_feed(body.encode(), {}, URL).entries[0]
+    assert first.fields["url"] == "https://gov.example/a/one"
+    assert (first.fields["title"], first.fields["summary"], first.fields["agency"]) == ("<b>A</b>", "short", "HM Government")
+    assert "<p>long</p>" in first.fields["body"] and first.fields["base"] == "https://gov.example/a/"
+    assert (first.fields["published"], first.fields["lang"]) == ("2026-10-01T08:00:00+08:00", "en")
+
+
+@pytest.mark.parametrize(("encoding", "head", "content_type", "odd"), [
+    ("utf-8", '<?xml version="1.0"?>', "", []),
+    ("utf-8-sig", '<?xml version="1.0" encoding="gb2312"?>', "", []),
+    ("utf-16", '<?xml version="1.0" encoding="utf-16"?>', "", []),
+    ("gb18030", '<?xml version="1.0" encoding="gb2312"?>', "", []),
+    ("gbk", "", "text/xml; charset=GBK", []),
+    ("gb18030", '<?xml version="1.0" encoding="utf-8"?>', "text/xml; charset=utf-8", ["wrong-encoding"]),
+    ("gb18030", "", "", []),
+    ("utf-8", '<?xml version="1.0" encoding="x-nonsense"?>', "", ["wrong-encoding"]),
+    ("big5", '<?xml version="1.0" encoding="big5"?>', "", []),
+])  # fmt: skip
+def test_encodings(encoding: str, head: str, content_type: str, odd: list[str]) -> None:
+    text = rss("<item><title>關於公積金的通知</title></item>", head).decode()
+    if encoding == "big5":
+        text = text.replace("公告", "公告")
+    feed = parse_feed(text.encode(encoding), {"content-type": content_type}, URL)
+    assert feed.entries[0].fields["title"] == "關於公積金的通知"
+    assert [oddity.problem for oddity in feed.oddities] == odd
+
+
+@pytest.mark.parametrize(("body", "part"), [
+    (b"", "answered with nothing"), (b'{"items": []}', "is JSON"), (b"<html><body>404</body></html>", "is a web page, not a feed"),
+    (b"<!DOCTYPE html><html><head><link rel='alternate' type='application/rss+xml' href='/feed.xml'></head></html>",
+     r"offers the feed https://www\.sl\.example/feed\.xml"),
+    (b"<opml version='2.0'/>", "import-opml"), (b"<alert xmlns='urn:oasis:names:tc:emergency:cap:1.2'/>", "CAP warning"),
+    (b"plain text", "neither an RSS nor an Atom feed"), (b"\x00\x01\x02\xff", "neither"),
+])  # fmt: skip
+def test_what_is_no_feed(body: bytes, part: str) -> None:
+    with pytest.raises(BadInputError, match=part) as caught:
+        parse_feed(body, {}, URL)
+    assert str(caught.value).startswith(URL) and str(caught.value).count(". ") == 0
+
+
+LAUGHS = "<!DOCTYPE r [<!ENTITY a 'x'>" + "".join(f"<!ENTITY {chr(98 + i)} '{f'&{chr(97 + i)};' * 10}'>" for i in range(9)) + "]>"
+
+
+@pytest.mark.parametrize("body", [
+    rss("<item><title>&j;</title></item>", LAUGHS),
+    rss("<item><title>&x;</title></item>", "<!DOCTYPE r [<!ENTITY x SYSTEM 'file:///etc/passwd'>]>"),
+    rss("", "<!DOCTYPE r SYSTEM 'http://127.0.0.1/x.dtd' [\n]>"),
+    rss("<item><title>&x;</title></item>", "<!doctype r [<!entity x 'y'>]>").decode().encode("utf-16"),
+    rss("<a>" * 300 + "</a>" * 300), rss("<a>" * 200_000), rss("<item>" * 300 + "&"),
+])  # fmt: skip
+def test_attacks_are_refused_at_once(body: bytes) -> None:
+    started = time.process_time()
+    with pytest.raises(BadInputError, match=r"entities|deeper than 256"):
+        parse_feed(body, {}, URL)
+    assert time.process_time() - started < 1
+
+
+def test_a_plain_doctype_is_fine() -> None:
+    head = '<?xml version="1.0"?><!DOCTYPE rss PUBLIC "-//Netscape//DTD RSS 0.91//EN" "http://my.netscape.com/rss-0.91.dtd">'
+    assert len(parse_feed(rss("<item><title>a</title></item>", head), {}, URL).entries) == 1
+
+
+def test_too_large() -> None:
+    with pytest.raises(BadInputError, match="at most"):
+        parse_feed(b"x" * 20_000_001, {}, URL)
+
+
+def test_a_body_that_names_a_file_is_not_opened(tmp_path: Path) -> None:
+    file = tmp_path / "feed.xml"
+    file.write_bytes(rss("<item><title>secret</title></item>"))
+    with pytest.raises(BadInputError):
+        parse_feed(str(file).encode(), {}, URL)
+    with pytest.raises(BadInputError):
+        parse_feed(f"file://{file}".encode(), {}, URL)
+
+
+def test_not_well_formed_is_read_as_far_as_it_goes() -> None:
+    feed = parse_feed(rss("<item><title>a & b</title></item><item><title>c</title></item>"), {}, URL)
+    assert [one.fields["title"] for one in feed.entries] == ["a & b", "c"]
+    assert [oddity.problem for oddity in feed.oddities] == ["broken-xml"]
+
+
+def test_an_empty_feed_is_a_feed() -> None:
+    assert parse_feed(rss(""), {}, URL).entries == ()
+
+
+@pytest.mark.parametrize(("items", "field", "value"), [
+    ("<title>t</title><author>only@mail.cn</author>", "agency", None),
+    ("<title>t</title><pubDate>Tuesday, 20 Oct 26 14:00 EDT</pubDate>", "published", "2026-10-20T18:00:00+00:00"),
+    ("<title>t</title>", "published", None),
+])  # fmt: skip
+def test_fields(items: str, field: str, value: Any) -> None:
+    got = entry(items).fields.get(field)
+    assert got == value or (field == "published" and value and got)
+
+
+def test_real_files(real_data: Path) -> None:
+    counts = {}
+    for path in sorted((real_data / "rss").glob("*.xml")):
+        feed = parse_feed(path.read_bytes(), {"content-type": "text/xml"}, URL)
+        counts[path.name] = len(feed.entries)
+        assert all(one.guid and one.fields["title"] and one.fields["published"] for one in feed.entries)
+    assert counts == {"gdacs-rss-24h.xml": 21, "gdacs-rss-7d.xml": 115, "gdacs-rss.xml": 16}
+
+
+def test_real_attacks(real_data: Path) -> None:
+    for name in ("xee.atom", "xee.cap"):
+        with pytest.raises(BadInputError, match="entities"):
+            parse_feed((real_data / "cap" / name).read_bytes(), {}, URL)
+
+
+def test_every_broken_real_file_gives_a_feed_or_one_sentence(real_data: Path) -> None:
+    for path in sorted((real_data / "cap").iterdir()):
+        try:
+            parse_feed(path.read_bytes(), {}, URL)
+        except BadInputError as error:
+            assert str(error).startswith(URL)
