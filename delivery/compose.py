@@ -124,6 +124,8 @@ def _subject(digest: Digest) -> str:
     label = words(digest.lang)
     if digest.discreet or all(entry.sensitive for entry in digest.entries):
         return head + label["neutral"]
+    if len(digest.entries) == 1 and digest.entries[0].quiet_subject:
+        return head + label["neutral"]
     if len(digest.entries) == 1:
         title = shown_title(digest.entries[0], digest.lang).removeprefix(SAMPLE)
         return head + clip(title, _SUBJECT_MOST)

@@ -36,6 +36,8 @@ class EntryView:
         mark_note: One sentence of plain text beside the mark, e.g. what was corrected.
         sensitive: True where the entry must be worded discreetly outside the page. Its address
             stays in feeds, so it must lead to a page that asks before it tells.
+        quiet_subject: True where the body may show the entry but a subject line may not: subjects
+            show on locked screens.
     """
 
     notice_id: int
@@ -60,6 +62,7 @@ class EntryView:
     mark: str = ""
     mark_note: str = ""
     sensitive: bool = False
+    quiet_subject: bool = False
 
 
 @dataclass(frozen=True, slots=True)

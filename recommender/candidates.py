@@ -226,9 +226,9 @@ def _until(candidate: Candidate) -> int:
 
 def _since(candidate: Candidate) -> int:
     """What the horizon is measured from: archived, the publication; others, the release too."""
-    released = candidate.released_at
-    late = candidate.archive or released is None
-    return to_micros(candidate.fresh_at if late or released is None else max(candidate.fresh_at, released))
+    if candidate.archive or candidate.released_at is None:
+        return to_micros(candidate.fresh_at)
+    return to_micros(max(candidate.fresh_at, candidate.released_at))
 
 
 def _readers(candidates: Sequence[Candidate]) -> dict[str, Mask]:

@@ -66,7 +66,9 @@ def with_validators(body: bytes, etag: str, **headers: str) -> Answering:
 @contextmanager
 def serving() -> Iterator[Loopback]:
     loopback = Loopback()
-    thread = threading.Thread(target=loopback.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(
+        target=loopback.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     try:
         yield loopback

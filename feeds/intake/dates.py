@@ -1,4 +1,4 @@
-"""Reads the dates that governments write: ISO, 2026年3月5日, 2026.03.05, RFC 822, ROC years, Chinese numerals.
+"""Reads the dates that governments write: ISO, 2026年3月5日, RFC 822, ROC years, Chinese numerals.
 
 Pure; the time zone is an argument, the machine's zone and clock are never asked. A date without a
 zone belongs to the source's zone. Called by :mod:`feeds.intake.normalise` and the feed parser.
@@ -15,10 +15,15 @@ from zoneinfo import ZoneInfo
 
 from feeds.catalogue.notices import Precision
 
-_TIME = r"(?:[T\s]*(?P<hour>\d{1,2})[:时點点](?P<minute>\d{1,2})?(?:[:分](?P<second>\d{1,2})(?:[.,](?P<part>\d+))?)?[分秒]?)?"
+_TIME = (
+    r"(?:[T\s]*(?P<hour>\d{1,2})[:时點点](?P<minute>\d{1,2})?"
+    r"(?:[:分](?P<second>\d{1,2})(?:[.,](?P<part>\d+))?)?[分秒]?)?"
+)
 _ZONE = r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?"
 _DATE = re.compile(
-    r"(?P<year>\d{4})\s*[-./年]\s*(?P<month>\d{1,2})\s*(?:[-./月]\s*(?:(?P<day>\d{1,2})\s*[日号]?)?)?" + _TIME + _ZONE,
+    r"(?P<year>\d{4})\s*[-./年]\s*(?P<month>\d{1,2})\s*(?:[-./月]\s*(?:(?P<day>\d{1,2})\s*[日号]?)?)?"
+    + _TIME
+    + _ZONE,
     re.IGNORECASE,
 )
 _COMPACT = re.compile(r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})")

@@ -50,7 +50,11 @@ def is_major(old: NoticeContent, new: NoticeContent) -> bool:
 
     True if title (beyond spacing), deadline or document number changed, or a fifth of the body did.
     """
-    if _bare(old.title) != _bare(new.title) or old.deadline != new.deadline or _bare(old.doc_no) != _bare(new.doc_no):
+    if (
+        _bare(old.title) != _bare(new.title)
+        or old.deadline != new.deadline
+        or _bare(old.doc_no) != _bare(new.doc_no)
+    ):
         return True
     return difference(to_text(old.body), to_text(new.body)) >= MAJOR_BODY
 
@@ -85,7 +89,9 @@ def canonical_url(url: str) -> str:
         return ""
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port and parts.port not in (80, 443) else ""
-    query = [(name, text) for name, text in parse_qsl(parts.query, keep_blank_values=True) if not _tracks(name)]
+    query = [
+        (name, text) for name, text in parse_qsl(parts.query, keep_blank_values=True) if not _tracks(name)
+    ]
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
     return urlunsplit((parts.scheme.lower(), host + port, parts.path or "/", urlencode(query), ""))
 

@@ -43,7 +43,9 @@ def read_source(source: Source, client: Client) -> Reading:
     if source.kind != "feed" or not source.url:
         raise UsageError(f"The source {source.slug!r} is not a feed; only feeds can be polled.")
     answer = client.get(source.url, etag=source.etag, last_modified=source.last_modified, accept=_ACCEPT)
-    fetched = Fetched(answer.status, answer.url, answer.body, answer.headers, answer.fetched_at, answer.moved_to)
+    fetched = Fetched(
+        answer.status, answer.url, answer.body, answer.headers, answer.fetched_at, answer.moved_to
+    )
     if fetched.status == 304:
         return Reading(fetched, None)
     return Reading(fetched, parse_feed(fetched.body, fetched.headers, fetched.url))

@@ -111,7 +111,9 @@ class FieldReader:
             return None
         found = parse_when(text, self._zone)
         if found is None:
-            self.note(name, "bad-date", f"{name} {text[:40]!r} is not a date of the calendar; it was left empty.")
+            self.note(
+                name, "bad-date", f"{name} {text[:40]!r} is not a date of the calendar; it was left empty."
+            )
         return found
 
     def codes(self, name: str, kind: str) -> tuple[str, ...]:
@@ -148,7 +150,11 @@ class FieldReader:
         """Return one of the allowed words, else ``default`` with an oddity."""
         text = self.line(name).lower()
         if text and text not in allowed:
-            self.note(name, "unknown-value", f"{name} {text[:40]!r} is none of {', '.join(allowed)}; {default} was used.")
+            self.note(
+                name,
+                "unknown-value",
+                f"{name} {text[:40]!r} is none of {', '.join(allowed)}; {default} was used.",
+            )
         return text if text in allowed else default
 
 

@@ -36,10 +36,21 @@ class Ingestor:
     def __init__(
         self, notices: NoticeStore, sources: SourceStore, tagger: Tagger, city: City, clock: Clock
     ) -> None:
-        self._notices, self._sources, self._tagger, self._city, self._clock = notices, sources, tagger, city, clock
+        self._notices, self._sources, self._tagger, self._city, self._clock = (
+            notices,
+            sources,
+            tagger,
+            city,
+            clock,
+        )
 
     def import_file(
-        self, path: Path, *, progress: Progress | None = None, batch: int = BATCH, format: Format | None = None
+        self,
+        path: Path,
+        *,
+        progress: Progress | None = None,
+        batch: int = BATCH,
+        format: Format | None = None,
     ) -> IngestReport:
         """Import a notice file as archive; every row lands, or is named in the report.
 
@@ -98,7 +109,9 @@ class Ingestor:
     def _landing(self, *, archive: bool) -> Landing:
         return Landing(self._notices, self._tagger, self._city, self._clock, archive=archive)
 
-    def _file_rows(self, stream: BinaryIO, path: Path, landing: Landing, format: Format | None) -> Iterator[Row]:
+    def _file_rows(
+        self, stream: BinaryIO, path: Path, landing: Landing, format: Format | None
+    ) -> Iterator[Row]:
         known: dict[str, Source] = {}
         for item in _timed(read_notice_file(stream, format=format), landing):
             if isinstance(item, Oddity):
@@ -118,7 +131,9 @@ class Ingestor:
         except (FetchError, BadInputError) as error:
             if not dry_run:
                 wait = error.retry_after if isinstance(error, HttpStatusError) else None
-                self._sources.record_failure(source.id, at=self._clock.now(), error=str(error), retry_after=wait)
+                self._sources.record_failure(
+                    source.id, at=self._clock.now(), error=str(error), retry_after=wait
+                )
             raise
         finally:
             landing.add_seconds("fetch", perf_counter() - started)
@@ -131,7 +146,9 @@ class Ingestor:
         return landing.prepare_answer(source, reading.feed.entries)
 
     def _hold(self, source: Source, landing: Landing, rows: Sequence[Row], *, dry_run: bool) -> None:
-        reason = f"{len(rows)} entries of {source.name!r} suddenly look new; an editor must release the source."
+        reason = (
+            f"{len(rows)} entries of {source.name!r} suddenly look new; an editor must release the source."
+        )
         landing.report.oddities.append(Oddity(0, "", "flood-held", reason))
         landing.report.dropped += len(rows)
         if not dry_run:
@@ -144,7 +161,9 @@ class Ingestor:
             source.id,
             at=self._clock.now(),
             etag=fetched.headers.get("etag", source.etag if reading.feed is None else ""),
-            last_modified=fetched.headers.get("last-modified", source.last_modified if reading.feed is None else ""),
+            last_modified=fetched.headers.get(
+                "last-modified", source.last_modified if reading.feed is None else ""
+            ),
             moved_to=fetched.moved_to,
         )
 

@@ -44,7 +44,9 @@ class Row:
 class Landing:
     """Counts and remembers what one ingest needs from its first row to its last."""
 
-    def __init__(self, notices: NoticeStore, tagger: Tagger, city: City, clock: Clock, *, archive: bool) -> None:
+    def __init__(
+        self, notices: NoticeStore, tagger: Tagger, city: City, clock: Clock, *, archive: bool
+    ) -> None:
         self._notices, self._tagger, self._city, self._clock = notices, tagger, city, clock
         self._archive = archive
         self.report = IngestReport()
@@ -87,7 +89,13 @@ class Landing:
         kept: list[Row] = []
         for row, guid in zip(rows, guids, strict=True):
             if guid in seen:
-                self._odd(row, "id", "duplicate-id", f"The entry {guid[:80]!r} is said twice; once is enough.", dropped=True)
+                self._odd(
+                    row,
+                    "id",
+                    "duplicate-id",
+                    f"The entry {guid[:80]!r} is said twice; once is enough.",
+                    dropped=True,
+                )
                 self.report.dropped += 1
                 continue
             seen.add(guid)
@@ -121,7 +129,9 @@ class Landing:
         url = canonical_url(row.content.url)
         seen = self._urls.setdefault(row.source.id, set())
         if url and url in seen:
-            self._odd(row, "url", "repeated-url", f"The address {url[:120]} stood on an earlier row; both are kept.")
+            self._odd(
+                row, "url", "repeated-url", f"The address {url[:120]} stood on an earlier row; both are kept."
+            )
         seen.add(url)
 
     def _odd(self, row: Row, field: str, problem: str, message: str, *, dropped: bool = False) -> None:
@@ -177,7 +187,14 @@ class Landing:
     def _new_notice(self, row: Row) -> NewNotice:
         tags, level, place = self._tagged(row)
         return NewNotice(
-            row.content, row.source.id, row.guid, tags, level, place, row.declared.priority, archive=self._archive
+            row.content,
+            row.source.id,
+            row.guid,
+            tags,
+            level,
+            place,
+            row.declared.priority,
+            archive=self._archive,
         )
 
     def _revise(self, row: Row, notice_id: int) -> None:
@@ -197,13 +214,21 @@ class Landing:
         with self._timed("tag"):
             content = row.content
             guessed = self._tagger.tag(
-                title=content.title.removeprefix(self._city.sample_mark), text=to_text(content.body),
-                agency=content.agency, doc_type=content.doc_type, upstream=content.upstream_tags, region=content.region,
-            )  # fmt: skip
+                title=content.title.removeprefix(self._city.sample_mark),
+                text=to_text(content.body),
+                agency=content.agency,
+                doc_type=content.doc_type,
+                upstream=content.upstream_tags,
+                region=content.region,
+            )
             chosen = [*self._chosen(row.declared), *_kept(row.declared, old)]
             tags = {(tag.kind, tag.code): tag for tag in (*guessed, *chosen)}
-            region, place = ("", row.declared.place) if row.declared.place else (content.region, row.source.place)
-            level, where = self._tagger.jurisdiction(tags=() if row.declared.place else guessed, region=region, source_place=place)
+            region, place = (
+                ("", row.declared.place) if row.declared.place else (content.region, row.source.place)
+            )
+            level, where = self._tagger.jurisdiction(
+                tags=() if row.declared.place else guessed, region=region, source_place=place
+            )
             return tuple(tags.values()), cast(Level, level), where
 
     def _chosen(self, declared: Declared) -> Iterator[Tag]:
@@ -231,7 +256,12 @@ class Landing:
             for row, kind, target in self._links:
                 other = self._find(row.source, target)
                 if other is None:
-                    self._odd(row, "links", "link-not-found", f"No notice {target[:80]!r} was found to link to ({kind}).")
+                    self._odd(
+                        row,
+                        "links",
+                        "link-not-found",
+                        f"No notice {target[:80]!r} was found to link to ({kind}).",
+                    )
                 else:
                     self._notices.link(self._ids[row.source.id, row.guid], other, kind)
 

@@ -24,20 +24,67 @@ _MARK_EN = "[SAMPLE]"
 STAND_IN = 40  # characters of a stand-in title
 MAX_BODY = 500_000  # characters
 
-_PLAIN = ("agency", "agency_slug", "doc_type", "doc_no", "index_no", "genre", "region", "openness", "phone", "title_en")
-_READ = frozenset(
-    (*_PLAIN, "id", "source", "lang", "title", "body", "summary", "published", "formed", "effective", "lapses")
-) | frozenset(
-    ("deadline", "expires", "tags", "status", "url", "views", "type", "roles", "theme", "life_events", "priority")
-) | frozenset(("links", "lang_of", "attachments", "jurisdiction"))  # fmt: skip
+_PLAIN = (
+    "agency",
+    "agency_slug",
+    "doc_type",
+    "doc_no",
+    "index_no",
+    "genre",
+    "region",
+    "openness",
+    "phone",
+    "title_en",
+)
+_READ = (
+    frozenset(
+        (
+            *_PLAIN,
+            "id",
+            "source",
+            "lang",
+            "title",
+            "body",
+            "summary",
+            "published",
+            "formed",
+            "effective",
+            "lapses",
+        )
+    )
+    | frozenset(
+        (
+            "deadline",
+            "expires",
+            "tags",
+            "status",
+            "url",
+            "views",
+            "type",
+            "roles",
+            "theme",
+            "life_events",
+            "priority",
+        )
+    )
+    | frozenset(("links", "lang_of", "attachments", "jurisdiction"))
+)
 _SENTENCE = re.compile(r"[^。！？!?\n]+[。！？]?|[^.\n]+")
 _STRAY = re.compile(r"\s+(?=[《》（）【】〔〕、，。：；！？])|(?<=[《》（）【】〔〕、，。：；！？])\s+")
 _LANG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}")
 _LANGS = {
-    "zh": "zh-Hans", "zh-cn": "zh-Hans", "zh-sg": "zh-Hans", "zh-hans": "zh-Hans", "zh-hans-cn": "zh-Hans",
-    "zh-tw": "zh-Hant", "zh-hk": "zh-Hant", "zh-mo": "zh-Hant", "zh-hant": "zh-Hant", "zh-hant-tw": "zh-Hant",
+    "zh": "zh-Hans",
+    "zh-cn": "zh-Hans",
+    "zh-sg": "zh-Hans",
+    "zh-hans": "zh-Hans",
+    "zh-hans-cn": "zh-Hans",
+    "zh-tw": "zh-Hant",
+    "zh-hk": "zh-Hant",
+    "zh-mo": "zh-Hant",
+    "zh-hant": "zh-Hant",
+    "zh-hant-tw": "zh-Hant",
     "cn": "zh-Hans",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +211,9 @@ def _dated(content: NoticeContent, read: FieldReader, now: datetime) -> NoticeCo
     published, deadline, formed = _published(read, now), read.when("deadline"), read.when("formed")
     effective, lapses, expires = read.when("effective"), read.when("lapses"), read.when("expires")
     if published and deadline and deadline.end < published.start:
-        read.note("deadline", "deadline-before-published", "The deadline lies before the date of publication.")
+        read.note(
+            "deadline", "deadline-before-published", "The deadline lies before the date of publication."
+        )
     extra = dict(content.extra)
     if published and published.start > now + FUTURE:
         extra["published_given"] = read.line("published")
@@ -185,12 +234,18 @@ def _dated(content: NoticeContent, read: FieldReader, now: datetime) -> NoticeCo
 
 def _published(read: FieldReader, now: datetime) -> When | None:
     if not read.text("published"):
-        read.note("published", "no-date", "The row has no date of publication; its release here counts instead.")
+        read.note(
+            "published", "no-date", "The row has no date of publication; its release here counts instead."
+        )
         return None
     found = read.when("published")
     if found and found.start > now + FUTURE:
         given = read.line("published")
-        read.note("published", "future-date", f"published {given!r} lies in the future; its release here counts instead.")
+        read.note(
+            "published",
+            "future-date",
+            f"published {given!r} lies in the future; its release here counts instead.",
+        )
     return found
 
 

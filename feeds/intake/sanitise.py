@@ -14,11 +14,44 @@ from collections import Counter
 import nh3
 from selectolax.lexbor import LexborHTMLParser
 
-_TAGS = frozenset(
-    "a abbr b blockquote br caption cite code col colgroup dd del dfn div dl dt em figcaption figure h1 h2 h3 h4 h5 h6"
-    " hr i ins kbd li mark ol p pre q rp rt ruby s samp small span strong sub sup table tbody td tfoot th thead time"
-    " tr u ul var wbr".split()
-)
+_TEXT_TAGS = "a|abbr|b|br|cite|code|del|dfn|em|i|ins|kbd|mark|q|rp|rt|ruby|s|samp|small|span|strong|sub|sup|time|u|var|wbr"
+_BLOCKS = "p|div|li|dd|dt|tr|table|ul|ol|dl|blockquote|figure|figcaption|caption|pre|h[1-6]"
+_TAGS = {
+    *_TEXT_TAGS.split("|"),
+    *(
+        "blockquote",
+        "caption",
+        "col",
+        "colgroup",
+        "dd",
+        "div",
+        "dl",
+        "dt",
+        "figcaption",
+        "figure",
+        "hr",
+        "li",
+        "ol",
+    ),
+    *(
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "p",
+        "pre",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    ),
+}
 _ATTRIBUTES = {
     "*": {"lang", "dir"},
     "a": {"href"},
@@ -28,15 +61,25 @@ _ATTRIBUTES = {
     "ol": {"start"},
     "time": {"datetime"},
 }
-_DROP_WITH_CONTENT = {"script", "style", "template", "iframe", "noscript", "svg", "math", "object", "textarea", "title"}
+_DROP_WITH_CONTENT = {
+    "script",
+    "style",
+    "template",
+    "iframe",
+    "noscript",
+    "svg",
+    "math",
+    "object",
+    "textarea",
+    "title",
+}
 _SCHEMES = {"http", "https", "mailto", "tel"}
-_BLOCKS = "p|div|li|dd|dt|tr|table|ul|ol|dl|blockquote|figure|figcaption|caption|pre|h[1-6]"
 _BREAK = re.compile(rf"<[bh]r\b[^<>]*>|</?(?:{_BLOCKS})\b[^<>]*>", re.IGNORECASE)
 _CELL = re.compile(r"</t[dh]\s*>", re.IGNORECASE)
 _SPACES = re.compile(r"[^\S\n]+")
 _HTML = re.compile(
-    r"</?(?:p|div|br|table|tbody|tr|td|span|a|b|i|u|strong|em|ul|ol|li|h[1-6]|img|font|center|section|article|script"
-    r"|style|iframe|svg|form|input|object|pre|blockquote|sub|sup|small|hr|mark)\b[^<>]*>",
+    r"</?(?:p|div|br|table|tbody|tr|td|span|a|b|i|u|strong|em|ul|ol|li|h[1-6]|img|font|center|section|article"
+    r"|script|style|iframe|svg|form|input|object|pre|blockquote|sub|sup|small|hr|mark)\b[^<>]*>",
     re.IGNORECASE,
 )
 # It also grows with the square of the entities (a million: 21 s).
@@ -45,10 +88,11 @@ _ENTITY = re.compile(r"&(?!lt|gt|amp|quot|#0*(?:34|38|60|62);|#[xX]0*(?:22|26|3[
 _ANY_TAG = re.compile(r"</?[a-zA-Z][^<>]*>?")
 _HEADING = re.compile(r"(#{1,6})\s+(\S.*)")
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
-_VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+_VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 # HTML closes these by itself, so leaving them open makes no depth.
-_SELF_CLOSING = frozenset("p li dt dd tr td th thead tbody tfoot colgroup rp rt".split())
-# The time of the cleaner, and of the parser for <select>, grows with the square of the depth (100,000 open tags: 80 s).
+_SELF_CLOSING = {"p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup", "rp", "rt"}
+# The time of the cleaner, and of the parser for <select>, grows with the square of the depth
+# (100,000 open tags: 80 s).
 _MAX_DEPTH = 256
 _ROUNDS = 4
 
@@ -80,7 +124,7 @@ def _clean(markup: str, base: str) -> str:
         markup = _few_entities(markup)
     cleaned = nh3.clean(
         markup,
-        tags=set(_TAGS),
+        tags=_TAGS,
         clean_content_tags=_DROP_WITH_CONTENT,
         attributes=_ATTRIBUTES,
         url_schemes=_SCHEMES,
@@ -145,7 +189,7 @@ def strip_markup(text: str) -> str:
 
 
 def plain_to_html(text: str) -> str:
-    """Turn plain text into safe HTML: paragraphs, kept line breaks, Markdown headings as ``<h2>``…``<h6>``."""
+    """Turn plain text into safe HTML: paragraphs, line breaks, Markdown headings as ``<h2>``…``<h6>``."""
     blocks: list[str] = []
     lines: list[str] = []
 

@@ -13,7 +13,20 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import Boolean, Column, Connection, Integer, Row, String, Table, Text, insert, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from feeds.kernel.db import BigId, Database, Instant, insert_missing, metadata
 from feeds.kernel.errors import ConflictError, NotFoundError, UsageError
@@ -136,14 +149,22 @@ class SourceStore:
             ConflictError: If the slug or the address is already there.
         """
         if not _SLUG.fullmatch(slug):
-            raise UsageError(f"The short name {slug[:80]!r} must be of a-z, 0-9 and '-', at most 63 characters.")
+            raise UsageError(
+                f"The short name {slug[:80]!r} must be of a-z, 0-9 and '-', at most 63 characters."
+            )
         if kind == "feed" and not url:
             raise UsageError("A feed needs an address; give its URL.")
         _check_zone(timezone)
         row = _blank(slug, name, kind, at) | {
-            "url": url, "agency": agency, "lang": lang, "timezone": timezone, "licence": licence, "place": place,
-            "trust": trust, "interval_s": max(interval_s, MIN_INTERVAL_S),
-        }  # fmt: skip
+            "url": url,
+            "agency": agency,
+            "lang": lang,
+            "timezone": timezone,
+            "licence": licence,
+            "place": place,
+            "trust": trust,
+            "interval_s": max(interval_s, MIN_INTERVAL_S),
+        }
         with self._db.write() as connection:
             _refuse_twins(connection, slug, url)
             connection.execute(insert(source), row)
@@ -213,10 +234,19 @@ class SourceStore:
         with self._db.write() as connection:
             now = _by_id(connection, source_id)
             changed: dict[str, Any] = {
-                "last_polled_at": at, "last_ok_at": at, "failures": 0, "last_error": "", "polls": now.polls + 1,
-                "etag": etag, "last_modified": last_modified, "next_poll_at": _after(at, backoff_s(now.interval_s, 0)),
-            }  # fmt: skip
-            if moved_to and not connection.execute(select(source.c.id).where(source.c.url == moved_to)).first():
+                "last_polled_at": at,
+                "last_ok_at": at,
+                "failures": 0,
+                "last_error": "",
+                "polls": now.polls + 1,
+                "etag": etag,
+                "last_modified": last_modified,
+                "next_poll_at": _after(at, backoff_s(now.interval_s, 0)),
+            }
+            if (
+                moved_to
+                and not connection.execute(select(source.c.id).where(source.c.url == moved_to)).first()
+            ):
                 changed["url"] = moved_to
             return _update(connection, source_id, changed)
 
@@ -231,19 +261,33 @@ class SourceStore:
             return _update(
                 connection,
                 source_id,
-                {"last_polled_at": at, "failures": failures, "last_error": error[:500], "next_poll_at": _after(at, wait)},
+                {
+                    "last_polled_at": at,
+                    "failures": failures,
+                    "last_error": error[:500],
+                    "next_poll_at": _after(at, wait),
+                },
             )
 
     def hold(self, source_id: int, *, at: datetime, reason: str) -> Source:
         """Stop polling until an editor has looked; nothing of the answer was stored."""
         with self._db.write() as connection:
-            return _update(connection, source_id, {"held_at": at, "last_polled_at": at, "last_error": reason[:500]})
+            return _update(
+                connection, source_id, {"held_at": at, "last_polled_at": at, "last_error": reason[:500]}
+            )
 
     def release(self, slug: str, *, at: datetime) -> Source:
         """Let a held source go on: its next poll is taken whole, as archive, and is due at once."""
         with self._db.write() as connection:
             held = _one(connection, slug)
-            fresh = {"held_at": None, "polls": 0, "etag": "", "last_modified": "", "last_error": "", "next_poll_at": at}
+            fresh = {
+                "held_at": None,
+                "polls": 0,
+                "etag": "",
+                "last_modified": "",
+                "last_error": "",
+                "next_poll_at": at,
+            }
             return _update(connection, held.id, fresh)
 
     def pause(self, slug: str, paused: bool) -> Source:
@@ -264,11 +308,29 @@ def file_slug(name: str) -> str:
 
 def _blank(slug: str, name: str, kind: SourceKind, at: datetime) -> dict[str, Any]:
     return {
-        "slug": slug, "name": name, "kind": kind, "url": None, "agency": "", "lang": "", "timezone": "",
-        "licence": "", "place": None, "trust": 50, "interval_s": 3600, "paused": False, "created_at": at,
-        "next_poll_at": at if kind == "feed" else None, "last_polled_at": None, "last_ok_at": None, "held_at": None,
-        "etag": "", "last_modified": "", "failures": 0, "last_error": "", "polls": 0,
-    }  # fmt: skip
+        "slug": slug,
+        "name": name,
+        "kind": kind,
+        "url": None,
+        "agency": "",
+        "lang": "",
+        "timezone": "",
+        "licence": "",
+        "place": None,
+        "trust": 50,
+        "interval_s": 3600,
+        "paused": False,
+        "created_at": at,
+        "next_poll_at": at if kind == "feed" else None,
+        "last_polled_at": None,
+        "last_ok_at": None,
+        "held_at": None,
+        "etag": "",
+        "last_modified": "",
+        "failures": 0,
+        "last_error": "",
+        "polls": 0,
+    }
 
 
 def _refuse_twins(connection: Connection, slug: str, url: str | None) -> None:
@@ -276,7 +338,9 @@ def _refuse_twins(connection: Connection, slug: str, url: str | None) -> None:
     twin = connection.execute(select(source.c.slug, source.c.url).where(same)).first()
     if twin is not None:
         what = f"The short name {slug!r}" if twin.slug == slug else f"The address {url}"
-        raise ConflictError(f"{what} is already taken by source {twin.slug!r}; change that one or choose another.")
+        raise ConflictError(
+            f"{what} is already taken by source {twin.slug!r}; change that one or choose another."
+        )
 
 
 def _check_zone(name: str) -> None:

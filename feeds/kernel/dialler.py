@@ -48,6 +48,7 @@ class Dialler(httpcore2.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
+        """Resolve, check, and connect to the first address that answers."""
         addresses = self._addresses(host, port)
         for number, address in enumerate(addresses, start=1):
             try:

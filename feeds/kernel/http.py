@@ -148,10 +148,14 @@ class GuardedClient:
         if here.scheme not in _DEFAULT_PORTS or not here.host:
             raise BlockedAddressError(f"{show(here)} is not a web address; only http and https are fetched.")
         if here.userinfo:
-            raise BlockedAddressError(f"{show(here)} carries a name or password; give the address without it.")
+            raise BlockedAddressError(
+                f"{show(here)} carries a name or password; give the address without it."
+            )
         private = _place(here) in self._private and _place(first) in self._private
         if not private and _port(here) not in self._ports:
-            raise BlockedAddressError(f"{show(here)} uses port {_port(here)}, which is not allowed for sources.")
+            raise BlockedAddressError(
+                f"{show(here)} uses port {_port(here)}, which is not allowed for sources."
+            )
         return Dialler(self._resolve, private=private, deadline=deadline)
 
     @contextmanager
@@ -159,7 +163,11 @@ class GuardedClient:
         self, url: httpx2.URL, headers: list[tuple[bytes, bytes]], dialler: Dialler
     ) -> Iterator[httpcore2.Response]:
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        limits = {"connect": self._timeouts.connect, "read": self._timeouts.read, "write": self._timeouts.read}
+        limits = {
+            "connect": self._timeouts.connect,
+            "read": self._timeouts.read,
+            "write": self._timeouts.read,
+        }
         with (
             _translated(url),
             httpcore2.ConnectionPool(
@@ -180,7 +188,9 @@ class GuardedClient:
     ) -> Answer:
         if response.status not in allowed:
             after = retry_after(_header(response, b"retry-after"), self._clock.now())
-            raise HttpStatusError(f"{show(url)} answered {response.status} instead of 200.", response.status, after)
+            raise HttpStatusError(
+                f"{show(url)} answered {response.status} instead of 200.", response.status, after
+            )
         body = self._body(url, response) if response.status == 200 else b""
         headers: dict[str, str] = {}
         for raw_name, raw_text in response.headers:
@@ -192,9 +202,13 @@ class GuardedClient:
         announced = _header(response, b"content-length")
         if announced.isdecimal() and int(announced) > self._max_wire:
             raise FetchError(f"{show(url)} announces {announced} bytes; at most {self._max_wire} are read.")
-        wire = _capped(response.iter_stream(), self._max_wire, f"{show(url)} sends more than {self._max_wire} bytes.")
+        wire = _capped(
+            response.iter_stream(), self._max_wire, f"{show(url)} sends more than {self._max_wire} bytes."
+        )
         plain = inflate(wire, _header(response, b"content-encoding"))
-        return b"".join(_capped(plain, self._max_body, f"{show(url)} unpacks to more than {self._max_body} bytes."))
+        return b"".join(
+            _capped(plain, self._max_body, f"{show(url)} unpacks to more than {self._max_body} bytes.")
+        )
 
 
 def _capped(chunks: Iterable[bytes], cap: int, message: str) -> Iterator[bytes]:

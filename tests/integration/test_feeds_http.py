@@ -31,8 +31,11 @@ def test_a_plain_answer_and_what_was_sent(web: Loopback) -> None:
         got = guarded.get(web.url("/feed"), accept="text/xml")
     assert (got.status, got.body, got.headers["etag"], got.moved_to) == (200, b"hello", '"1"', "")
     assert web.asked[1][1] == {
-        "host": web.place, "user-agent": "MyCity/test", "accept": "text/xml", "accept-encoding": "gzip, deflate"
-    }  # fmt: skip
+        "host": web.place,
+        "user-agent": "MyCity/test",
+        "accept": "text/xml",
+        "accept-encoding": "gzip, deflate",
+    }
 
 
 def test_loopback_is_blocked_unless_allowed(web: Loopback) -> None:
@@ -54,7 +57,9 @@ def test_the_environment_is_not_read(web: Loopback, monkeypatch: pytest.MonkeyPa
 def test_conditional_requests(web: Loopback) -> None:
     web.routes["/feed"] = with_validators(b"x", 'W/"7"')
     first = client(web).get(web.url("/feed"))
-    second = client(web).get(web.url("/feed"), etag=first.headers["etag"], last_modified="Mon, 12 Oct 2026 08:00:00 GMT")
+    second = client(web).get(
+        web.url("/feed"), etag=first.headers["etag"], last_modified="Mon, 12 Oct 2026 08:00:00 GMT"
+    )
     assert (second.status, second.body) == (304, b"")
     assert web.asked[1][1]["if-modified-since"] == "Mon, 12 Oct 2026 08:00:00 GMT"
 
@@ -75,9 +80,13 @@ def test_other_statuses_are_errors(web: Loopback, status: int) -> None:
 
 def test_redirects(web: Loopback) -> None:
     web.routes |= {
-        "/a": answer(301, Location="/b"), "/b": answer(308, Location=web.url("/feed")), "/feed": answer(200, b"x"),
-        "/t": answer(301, Location="/u"), "/u": answer(302, Location="/feed"), "/loop": answer(302, Location="/loop"),
-    }  # fmt: skip
+        "/a": answer(301, Location="/b"),
+        "/b": answer(308, Location=web.url("/feed")),
+        "/feed": answer(200, b"x"),
+        "/t": answer(301, Location="/u"),
+        "/u": answer(302, Location="/feed"),
+        "/loop": answer(302, Location="/loop"),
+    }
     assert client(web).get(web.url("/a")).moved_to == web.url("/feed")
     passing = client(web).get(web.url("/t"))
     assert (passing.moved_to, passing.url) == ("", web.url("/feed"))

@@ -136,6 +136,13 @@ class TestMail:
         if one:
             assert message.subject.endswith(("您关注的事项有更新", "An update on something you follow"))
 
+    def test_a_title_can_be_kept_out_of_the_subject_alone(self) -> None:
+        quiet = entry(1, title="临时救助申请", quiet_subject=True)
+        message = mail(digest(entries=(quiet,)))
+        assert message.subject == "【示例】示例市公告：您关注的事项有更新"
+        assert "临时救助申请" in message.text and "临时救助申请" in message.html
+        assert "救助" not in mail(digest(entries=(quiet, entry(2)))).subject
+
     @LANGS
     def test_discreet_means_the_page_only(self, lang: str) -> None:
         message = mail(digest(lang, discreet=True))

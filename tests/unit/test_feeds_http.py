@@ -26,21 +26,73 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-@pytest.mark.parametrize("address", [
-    "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "100.127.255.255",
-    "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.7", "203.0.113.1", "224.0.0.1", "239.255.255.250", "240.0.0.1",
-    "255.255.255.255", "192.88.99.1", "::", "::1", "::127.0.0.1", "::8.8.8.8", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-    "64:ff9b::7f00:1", "64:ff9b::808:808", "64:ff9b:1::1", "2002:7f00:1::", "2001::1", "2001:db8::1", "3fff::1",
-    "fe80::1", "fe80::1%eth0", "2a00::1%1", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "100::1", "5f00::1",
-    "", "localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "0.0.0.0",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "100.127.255.255",
+        "192.0.0.8",
+        "192.0.2.1",
+        "198.18.0.1",
+        "198.51.100.7",
+        "203.0.113.1",
+        "224.0.0.1",
+        "239.255.255.250",
+        "240.0.0.1",
+        "255.255.255.255",
+        "192.88.99.1",
+        "::",
+        "::1",
+        "::127.0.0.1",
+        "::8.8.8.8",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::808:808",
+        "64:ff9b:1::1",
+        "2002:7f00:1::",
+        "2001::1",
+        "2001:db8::1",
+        "3fff::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "2a00::1%1",
+        "fc00::1",
+        "fd12::1",
+        "fec0::1",
+        "ff02::1",
+        "100::1",
+        "5f00::1",
+        "",
+        "localhost",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+    ],
+)
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public_address(address)
 
 
-@pytest.mark.parametrize("address", [
-    "8.8.8.8", "1.1.1.1", "101.226.0.1", "223.255.255.254", "::ffff:8.8.8.8", "2001:4860:4860::8888", "2400:3200::1",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "address",
+    [
+        "8.8.8.8",
+        "1.1.1.1",
+        "101.226.0.1",
+        "223.255.255.254",
+        "::ffff:8.8.8.8",
+        "2001:4860:4860::8888",
+        "2400:3200::1",
+    ],
+)
 def test_addresses_that_are_public(address: str) -> None:
     assert is_public_address(address)
 
@@ -65,7 +117,9 @@ def test_urls_that_are_not_called(url: str, part: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["93.184.216.34", "10.0.0.1"], ["::ffff:192.168.0.1"], ["fe80::1%2"]])
+@pytest.mark.parametrize(
+    "addresses", [["127.0.0.1"], ["93.184.216.34", "10.0.0.1"], ["::ffff:192.168.0.1"], ["fe80::1%2"]]
+)
 def test_a_name_that_leads_inwards_is_blocked_even_if_it_also_leads_outwards(addresses: list[str]) -> None:
     client = GuardedClient(user_agent="test", resolve=lambda host, port: addresses)
     with pytest.raises(BlockedAddressError, match="not public"):
@@ -91,7 +145,9 @@ def test_an_unknown_name_is_one_sentence() -> None:
     def resolve(host: str, port: int) -> list[str]:
         raise OSError(-2, "Name or service not known")
 
-    with pytest.raises(FetchError, match=r"nowhere\.example.*cannot be reached.*Name or service not known") as caught:
+    with pytest.raises(
+        FetchError, match=r"nowhere\.example.*cannot be reached.*Name or service not known"
+    ) as caught:
         GuardedClient(user_agent="test", resolve=resolve).get("http://nowhere.example/")
     assert not isinstance(caught.value, BlockedAddressError)
 
@@ -104,11 +160,20 @@ def test_a_name_without_addresses() -> None:
 DATA = b"<rss/>" * 50_000
 
 
-@pytest.mark.parametrize(("encoding", "packed"), [
-    ("", DATA), ("identity", DATA), ("gzip", gzip.compress(DATA)), ("GZIP", gzip.compress(DATA)),
-    ("x-gzip", gzip.compress(DATA)), ("deflate", zlib.compress(DATA)), ("deflate", zlib.compress(DATA, wbits=-15)),
-    ("gzip", gzip.compress(DATA[:100]) + gzip.compress(DATA[100:])), ("gzip", gzip.compress(DATA) + b"\0\0trailing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("", DATA),
+        ("identity", DATA),
+        ("gzip", gzip.compress(DATA)),
+        ("GZIP", gzip.compress(DATA)),
+        ("x-gzip", gzip.compress(DATA)),
+        ("deflate", zlib.compress(DATA)),
+        ("deflate", zlib.compress(DATA, wbits=-15)),
+        ("gzip", gzip.compress(DATA[:100]) + gzip.compress(DATA[100:])),
+        ("gzip", gzip.compress(DATA) + b"\0\0trailing"),
+    ],
+)
 @pytest.mark.parametrize("size", [1 << 20, 1000])
 def test_inflate(encoding: str, packed: bytes, size: int) -> None:
     chunks = [packed[at : at + size] for at in range(0, len(packed), size)]
@@ -120,10 +185,15 @@ def test_inflate_gives_small_slices() -> None:
     assert max(map(len, inflate([bomb], "gzip"))) <= 64 * 1024
 
 
-@pytest.mark.parametrize(("encoding", "packed", "part"), [
-    ("br", b"x", "not asked for"), ("gzip, gzip", b"x", "not asked for"), ("gzip", b"no gzip at all", "damaged"),
-    ("gzip", gzip.compress(DATA)[:-20], "too early"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("encoding", "packed", "part"),
+    [
+        ("br", b"x", "not asked for"),
+        ("gzip, gzip", b"x", "not asked for"),
+        ("gzip", b"no gzip at all", "damaged"),
+        ("gzip", gzip.compress(DATA)[:-20], "too early"),
+    ],
+)
 def test_inflate_refuses(encoding: str, packed: bytes, part: str) -> None:
     with pytest.raises(FetchError, match=part):
         list(inflate([packed], encoding))
@@ -133,8 +203,15 @@ def test_inflate_of_nothing() -> None:
     assert b"".join(inflate([], "gzip")) == b""
 
 
-@pytest.mark.parametrize(("text", "seconds"), [
-    ("120", 120.0), ("Mon, 12 Oct 2026 08:01:00 GMT", 60.0), ("Mon, 12 Oct 2026 07:00:00 GMT", 0.0), ("soon", None), ("", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("120", 120.0),
+        ("Mon, 12 Oct 2026 08:01:00 GMT", 60.0),
+        ("Mon, 12 Oct 2026 07:00:00 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+    ],
+)
 def test_retry_after(text: str, seconds: float | None) -> None:
     assert retry_after(text, NOW) == seconds

@@ -23,7 +23,9 @@ BODY = {"body": "正文。", "published": "2026-10-01"}
 
 @dataclass
 class Words:
-    codes: frozenset[str] = frozenset({"theme:0402", "role:citizen", "life:birth", "type:warning", "place:sl01"})
+    codes: frozenset[str] = frozenset(
+        {"theme:0402", "role:citizen", "life:birth", "type:warning", "place:sl01"}
+    )
 
     def known(self, tag: str) -> bool:
         return tag in self.codes
@@ -34,9 +36,7 @@ class Words:
 
 def run(fields: dict[str, Any], *, guid: str = "g1", **options: Any) -> Normalised:
     options.setdefault("vocabulary", Words())
-    return normalise(
-        RawEntry(guid, 7, fields), zone=SHANGHAI, default_lang="zh-Hans", now=NOW, **options
-    )
+    return normalise(RawEntry(guid, 7, fields), zone=SHANGHAI, default_lang="zh-Hans", now=NOW, **options)
 
 
 def content(fields: dict[str, Any], **options: Any) -> Any:
@@ -84,10 +84,27 @@ def test_dates(text: str, start: datetime, precision: str) -> None:
     assert (when.start, when.precision) == (start, precision)
 
 
-@pytest.mark.parametrize("text", [
-    "0000-00-00", "2026-02-31", "2026-13-01", "2026-00-10", "hello", "2026", "", "05/03/2026", "2026-03-05 25:00", "May",
-    "2026-03-05T08:00:00+99:99", "٢٠٢٦", "Mon, 99 Foo 2019 00:17:00 GMT", "1-1-1", "99999-01-01", "2026-03-05 24:30",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0000-00-00",
+        "2026-02-31",
+        "2026-13-01",
+        "2026-00-10",
+        "hello",
+        "2026",
+        "",
+        "05/03/2026",
+        "2026-03-05 25:00",
+        "May",
+        "2026-03-05T08:00:00+99:99",
+        "٢٠٢٦",
+        "Mon, 99 Foo 2019 00:17:00 GMT",
+        "1-1-1",
+        "99999-01-01",
+        "2026-03-05 24:30",
+    ],
+)
 def test_no_dates(text: str) -> None:
     assert parse_when(text, SHANGHAI) is None
 
@@ -99,16 +116,27 @@ def test_no_text_breaks_the_date_reader(text: str) -> None:
 
 
 def test_a_day_as_deadline_means_its_end() -> None:
-    found = content(BODY | {"title": "t", "deadline": "2026-10-20", "expires": "2026-11", "effective": "2026-10-15"})
+    found = content(
+        BODY | {"title": "t", "deadline": "2026-10-20", "expires": "2026-11", "effective": "2026-10-15"}
+    )
     assert found.deadline == cst(2026, 10, 21) - timedelta(microseconds=1)
     assert found.expires == cst(2026, 12, 1) - timedelta(microseconds=1)
     assert (found.effective, found.deadline_precision) == (cst(2026, 10, 15), "day")
 
 
-@pytest.mark.parametrize(("given_date", "problem"), [
-    (None, "no-date"), ("", "no-date"), ("0000-00-00", "bad-date"), ("2026-02-31", "bad-date"), ("2026-10-14", "future-date"),
-    ("2026-10-13", ""), ("2099-01-01T00:00:00Z", "future-date"), ({"a": 1}, "wrong-type"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given_date", "problem"),
+    [
+        (None, "no-date"),
+        ("", "no-date"),
+        ("0000-00-00", "bad-date"),
+        ("2026-02-31", "bad-date"),
+        ("2026-10-14", "future-date"),
+        ("2026-10-13", ""),
+        ("2099-01-01T00:00:00Z", "future-date"),
+        ({"a": 1}, "wrong-type"),
+    ],
+)
 def test_odd_dates(given_date: Any, problem: str) -> None:
     fields = {"title": "t", "body": "b", "published": given_date}
     problems = [code for field, code in odd(fields) if field == "published"]
@@ -146,19 +174,27 @@ def test_titles(raw: str, title: str) -> None:
     assert content(BODY | {"title": raw}).title == title
 
 
-@pytest.mark.parametrize(("fields", "title"), [
-    ({"body": "第一句话。第二句。"}, "第一句话。"),
-    ({"body": "没有标点的很长的一段话" * 8}, ("没有标点的很长的一段话" * 8)[:39] + "…"),
-    ({"url": "https://a.cn/1", "agency": "示例市教育局", "published": "2026-10-01"}, "(无标题) 示例市教育局 2026-10-01"),
-    ({"url": "https://a.cn/1", "source": "GOV.UK", "lang": "en"}, "(untitled) GOV.UK g1"),
-    ({"title": "<b> </b>", "body": "<p>正文！</p>"}, "正文！"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "title"),
+    [
+        ({"body": "第一句话。第二句。"}, "第一句话。"),
+        ({"body": "没有标点的很长的一段话" * 8}, ("没有标点的很长的一段话" * 8)[:39] + "…"),
+        (
+            {"url": "https://a.cn/1", "agency": "示例市教育局", "published": "2026-10-01"},
+            "(无标题) 示例市教育局 2026-10-01",
+        ),
+        ({"url": "https://a.cn/1", "source": "GOV.UK", "lang": "en"}, "(untitled) GOV.UK g1"),
+        ({"title": "<b> </b>", "body": "<p>正文！</p>"}, "正文！"),
+    ],
+)
 def test_stand_in_titles(fields: dict[str, Any], title: str) -> None:
     assert content(fields).title == title
     assert ("title", "no-title") in odd(fields)
 
 
-@pytest.mark.parametrize("fields", [{}, {"title": None, "body": "", "url": " "}, {"id": "1", "agency": "x", "title": "\x00"}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"title": None, "body": "", "url": " "}, {"id": "1", "agency": "x", "title": "\x00"}]
+)
 def test_a_row_that_says_nothing_is_dropped(fields: dict[str, Any]) -> None:
     found = run(fields)
     assert found.content is None
@@ -175,32 +211,64 @@ def test_control_characters_and_html_in_titles_are_said() -> None:
 def test_bodies() -> None:
     assert content({"title": "t", "body": "一\n二\n\n三<1"}).body == "<p>一<br>二</p>\n<p>三&lt;1</p>"
     assert content({"title": "t", "body": "<p onclick=x>a</p>"}).body == "<p>a</p>"
-    assert content({"title": "t", "body": "<a href='x'>a</a>", "base": "https://a.cn/b/"}).body.count("https://a.cn/b/x")
+    assert content({"title": "t", "body": "<a href='x'>a</a>", "base": "https://a.cn/b/"}).body.count(
+        "https://a.cn/b/x"
+    )
     assert ("body", "no-body") in odd({"title": "t", "body": " \n "})
     assert ("body", "too-long") in odd({"title": "t", "body": "字" * 500_001})
 
 
-@pytest.mark.parametrize(("given_lang", "lang"), [
-    (None, "zh-Hans"), ("zh-CN", "zh-Hans"), ("zh_TW", "zh-Hant"), ("zh-Hant", "zh-Hant"), ("en-us", "en"), ("en", "en"), ("ug", "ug"),
-    ("<x>", "zh-Hans"), ("a" * 50, "zh-Hans"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given_lang", "lang"),
+    [
+        (None, "zh-Hans"),
+        ("zh-CN", "zh-Hans"),
+        ("zh_TW", "zh-Hant"),
+        ("zh-Hant", "zh-Hant"),
+        ("en-us", "en"),
+        ("en", "en"),
+        ("ug", "ug"),
+        ("<x>", "zh-Hans"),
+        ("a" * 50, "zh-Hans"),
+    ],
+)
 def test_languages(given_lang: str | None, lang: str) -> None:
     assert content(BODY | {"title": "t", "lang": given_lang}).lang == lang
 
 
 def test_addresses() -> None:
-    assert content({"title": "t", "url": "HTTPS://a.cn/公告 1?a=b&c#d"}).url == "HTTPS://a.cn/%E5%85%AC%E5%91%8A%201?a=b&c#d"
+    assert (
+        content({"title": "t", "url": "HTTPS://a.cn/公告 1?a=b&c#d"}).url
+        == "HTTPS://a.cn/%E5%85%AC%E5%91%8A%201?a=b&c#d"
+    )
     for bad in ("javascript:alert(1)", "/relative", "ftp://a.cn/", "http://", "http://[1", "x" * 3000):
         assert content({"title": "t", "url": bad}).url == ""
         assert ("url", "bad-url") in odd({"title": "t", "url": bad})
 
 
 def test_optional_fields_and_extra() -> None:
-    found = content(BODY | {
-        "title": "t", "agency": " 市教育局 ", "doc_no": "沪〔2026〕1号", "status": "有效", "views": "12", "phone": 12345, "x": {"y": ["\x00z"]},
-        "tags": ["a", " a ", "b", 3, None], "attachments": [{"url": "https://a.cn/1.pdf", "title": "附件"}, {"url": "x"}], "empty": "",
-    })  # fmt: skip
-    assert (found.agency, found.doc_no, found.validity, found.views, found.phone) == ("市教育局", "沪〔2026〕1号", "有效", 12, "12345")
+    found = content(
+        BODY
+        | {
+            "title": "t",
+            "agency": " 市教育局 ",
+            "doc_no": "沪〔2026〕1号",
+            "status": "有效",
+            "views": "12",
+            "phone": 12345,
+            "x": {"y": ["\x00z"]},
+            "tags": ["a", " a ", "b", 3, None],
+            "attachments": [{"url": "https://a.cn/1.pdf", "title": "附件"}, {"url": "x"}],
+            "empty": "",
+        }
+    )
+    assert (found.agency, found.doc_no, found.validity, found.views, found.phone) == (
+        "市教育局",
+        "沪〔2026〕1号",
+        "有效",
+        12,
+        "12345",
+    )
     assert found.upstream_tags == ("a", "b", "3")
     assert found.attachments == ({"url": "https://a.cn/1.pdf", "title": "附件"},)
     assert found.extra == {"x": {"y": ["z"]}}
@@ -208,10 +276,20 @@ def test_optional_fields_and_extra() -> None:
 
 
 def test_what_the_publisher_declared() -> None:
-    found = run(BODY | {
-        "title": "t", "theme": "0402", "roles": ["citizen"], "life_events": "life:birth", "type": "warning", "priority": "mandatory",
-        "jurisdiction": "sl01", "lang_of": "sl-1", "links": [{"kind": "interprets", "to": "sl-2"}, "corrects:sl-3", {"kind": "eats", "to": "x"}],
-    })  # fmt: skip
+    found = run(
+        BODY
+        | {
+            "title": "t",
+            "theme": "0402",
+            "roles": ["citizen"],
+            "life_events": "life:birth",
+            "type": "warning",
+            "priority": "mandatory",
+            "jurisdiction": "sl01",
+            "lang_of": "sl-1",
+            "links": [{"kind": "interprets", "to": "sl-2"}, "corrects:sl-3", {"kind": "eats", "to": "x"}],
+        }
+    )
     assert found.content is not None
     assert (found.content.kind, found.content.audience) == ("warning", ("citizen",))
     assert found.declared.tags == ("theme:0402", "role:citizen", "life:birth", "type:warning", "place:sl01")
@@ -221,7 +299,9 @@ def test_what_the_publisher_declared() -> None:
 
 
 def test_unknown_codes_are_said_with_a_suggestion() -> None:
-    found = run(BODY | {"title": "t", "theme": "0499", "roles": ["king"], "priority": "high", "tags": ["anything"]})
+    found = run(
+        BODY | {"title": "t", "theme": "0499", "roles": ["king"], "priority": "high", "tags": ["anything"]}
+    )
     said = {oddity.field: oddity.message for oddity in found.oddities}
     assert "did you mean theme:0402?" in said["theme"]
     assert "role:king" in said["roles"] and "normal, mandatory, emergency" in said["priority"]
@@ -231,8 +311,13 @@ def test_unknown_codes_are_said_with_a_suggestion() -> None:
 def test_the_sample_mark() -> None:
     assert content(BODY | {"title": "通知"}, sample_mark="【示例】").title == "【示例】通知"
     assert content(BODY | {"title": "【示例】通知"}, sample_mark="【示例】").title == "【示例】通知"
-    assert content(BODY | {"title": "Notice", "lang": "en"}, sample_mark="【示例】").title == "[SAMPLE] Notice"
-    assert content(BODY | {"title": "[SAMPLE] Notice", "lang": "en"}, sample_mark="【示例】").title == "[SAMPLE] Notice"
+    assert (
+        content(BODY | {"title": "Notice", "lang": "en"}, sample_mark="【示例】").title == "[SAMPLE] Notice"
+    )
+    assert (
+        content(BODY | {"title": "[SAMPLE] Notice", "lang": "en"}, sample_mark="【示例】").title
+        == "[SAMPLE] Notice"
+    )
 
 
 VALUES = st.recursive(
@@ -240,10 +325,30 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-NAMES = st.sampled_from((
-    "title", "body", "url", "published", "deadline", "tags", "lang", "views", "links", "attachments", "theme", "roles",
-    "priority", "agency", "status", "source", "lang_of", "jurisdiction", "expires", "whatever",
-))  # fmt: skip
+NAMES = st.sampled_from(
+    (
+        "title",
+        "body",
+        "url",
+        "published",
+        "deadline",
+        "tags",
+        "lang",
+        "views",
+        "links",
+        "attachments",
+        "theme",
+        "roles",
+        "priority",
+        "agency",
+        "status",
+        "source",
+        "lang_of",
+        "jurisdiction",
+        "expires",
+        "whatever",
+    )
+)
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=8))

@@ -16,7 +16,8 @@ URL = "https://www.sl.example/rss/all.xml"
 
 
 def rss(items: str, head: str = '<?xml version="1.0" encoding="UTF-8"?>') -> bytes:
-    return f'{head}<rss version="2.0"><channel><title>公告</title><link>/x/</link><language>zh-CN</language>{items}</channel></rss>'.encode()
+    start = f'{head}<rss version="2.0"><channel><title>公告</title><link>/x/</link><language>zh-CN</language>'
+    return f"{start}{items}</channel></rss>".encode()
 
 
 def entry(items: str) -> RawEntry:
@@ -24,11 +25,18 @@ def entry(items: str) -> RawEntry:
 
 
 def test_rss() -> None:
-    feed = parse_feed(rss(
-        "<item><title>一</title><link>/1.html</link><guid isPermaLink='false'>g1</guid><pubDate>2026-11-20 08:00:00</pubDate>"
-        "<description>&lt;p onclick='x'&gt;正文&lt;/p&gt;</description><category>公积金</category><category>住房</category>"
-        "<enclosure url='/a.pdf' type='application/pdf' length='1'/><author>a@b.cn (市教育局)</author></item><item><title>二</title></item>"
-    ), {}, URL)  # fmt: skip
+    feed = parse_feed(
+        rss(
+            "<item><title>一</title><link>/1.html</link><guid isPermaLink='false'>g1</guid>"
+            "<pubDate>2026-11-20 08:00:00</pubDate>"
+            "<description>&lt;p onclick='x'&gt;正文&lt;/p&gt;</description>"
+            "<category>公积金</category><category>住房</category>"
+            "<enclosure url='/a.pdf' type='application/pdf' length='1'/>"
+            "<author>a@b.cn (市教育局)</author></item><item><title>二</title></item>"
+        ),
+        {},
+        URL,
+    )
     assert (feed.title, feed.lang, len(feed.entries), feed.oddities) == ("公告", "zh-CN", 2, ())
     first = feed.entries[0]
     assert (first.guid, first.line) == ("g1", 1)
@@ -36,18 +44,26 @@ def test_rss() -> None:
     assert first.fields["body"] == "<p onclick='x'>正文</p>"  # raw; normalise cleans
     assert first.fields["url"] == "https://www.sl.example/1.html"
     assert first.fields["tags"] == ["公积金", "住房"]
-    assert first.fields["attachments"] == [{"url": "https://www.sl.example/a.pdf", "type": "application/pdf", "title": ""}]
+    assert first.fields["attachments"] == [
+        {"url": "https://www.sl.example/a.pdf", "type": "application/pdf", "title": ""}
+    ]
     assert (first.fields["agency"], first.fields["lang"]) == ("市教育局", "zh-CN")
 
 
 def test_atom() -> None:
     body = """<feed xmlns="http://www.w3.org/2005/Atom" xml:lang="en" xml:base="https://gov.example/a/"><title>T</title>
-      <entry><id>urn:1</id><title type="html">&lt;b&gt;A&lt;/b&gt;</title><link href="one"/><updated>2026-10-01T08:00:00+08:00</updated>
-      <author><name>HM Government</name></author><summary>short</summary><content type="xhtml"><div xmlns="http://www.w3.org/1999/xhtml">
+      <entry><id>urn:1</id><title type="html">&lt;b&gt;A&lt;/b&gt;</title><link href="one"/>
+      <updated>2026-10-01T08:00:00+08:00</updated>
+      <author><name>HM Government</name></author><summary>short</summary>
+      <content type="xhtml"><div xmlns="http://www.w3.org/1999/xhtml">
       <p>long</p></div></content></entry></feed>"""
     first = parse_feed(body.encode(), {}, URL).entries[0]
     assert first.fields["url"] == "https://gov.example/a/one"
-    assert (first.fields["title"], first.fields["summary"], first.fields["agency"]) == ("<b>A</b>", "short", "HM Government")
+    assert (first.fields["title"], first.fields["summary"], first.fields["agency"]) == (
+        "<b>A</b>",
+        "short",
+        "HM Government",
+    )
     assert "<p>long</p>" in first.fields["body"] and first.fields["base"] == "https://gov.example/a/"
     assert (first.fields["published"], first.fields["lang"]) == ("2026-10-01T08:00:00+08:00", "en")
 
@@ -72,20 +88,33 @@ def test_encodings(encoding: str, head: str, content_type: str, odd: list[str]) 
     assert [oddity.problem for oddity in feed.oddities] == odd
 
 
-@pytest.mark.parametrize(("body", "part"), [
-    (b"", "answered with nothing"), (b'{"items": []}', "is JSON"), (b"<html><body>404</body></html>", "is a web page, not a feed"),
-    (b"<!DOCTYPE html><html><head><link rel='alternate' type='application/rss+xml' href='/feed.xml'></head></html>",
-     r"offers the feed https://www\.sl\.example/feed\.xml"),
-    (b"<opml version='2.0'/>", "import-opml"), (b"<alert xmlns='urn:oasis:names:tc:emergency:cap:1.2'/>", "CAP warning"),
-    (b"plain text", "neither an RSS nor an Atom feed"), (b"\x00\x01\x02\xff", "neither"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "part"),
+    [
+        (b"", "answered with nothing"),
+        (b'{"items": []}', "is JSON"),
+        (b"<html><body>404</body></html>", "is a web page, not a feed"),
+        (
+            b"<!DOCTYPE html><html><link rel='alternate' type='application/rss+xml' href='/feed.xml'></html>",
+            r"offers the feed https://www\.sl\.example/feed\.xml",
+        ),
+        (b"<opml version='2.0'/>", "import-opml"),
+        (b"<alert xmlns='urn:oasis:names:tc:emergency:cap:1.2'/>", "CAP warning"),
+        (b"plain text", "neither an RSS nor an Atom feed"),
+        (b"\x00\x01\x02\xff", "neither"),
+    ],
+)
 def test_what_is_no_feed(body: bytes, part: str) -> None:
     with pytest.raises(BadInputError, match=part) as caught:
         parse_feed(body, {}, URL)
     assert str(caught.value).startswith(URL) and str(caught.value).count(". ") == 0
 
 
-LAUGHS = "<!DOCTYPE r [<!ENTITY a 'x'>" + "".join(f"<!ENTITY {chr(98 + i)} '{f'&{chr(97 + i)};' * 10}'>" for i in range(9)) + "]>"
+LAUGHS = (
+    "<!DOCTYPE r [<!ENTITY a 'x'>"
+    + "".join(f"<!ENTITY {chr(98 + i)} '{f'&{chr(97 + i)};' * 10}'>" for i in range(9))
+    + "]>"
+)
 
 
 @pytest.mark.parametrize("body", [
@@ -131,11 +160,18 @@ def test_an_empty_feed_is_a_feed() -> None:
     assert parse_feed(rss(""), {}, URL).entries == ()
 
 
-@pytest.mark.parametrize(("items", "field", "value"), [
-    ("<title>t</title><author>only@mail.cn</author>", "agency", None),
-    ("<title>t</title><pubDate>Tuesday, 20 Oct 26 14:00 EDT</pubDate>", "published", "2026-10-20T18:00:00+00:00"),
-    ("<title>t</title>", "published", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("items", "field", "value"),
+    [
+        ("<title>t</title><author>only@mail.cn</author>", "agency", None),
+        (
+            "<title>t</title><pubDate>Tuesday, 20 Oct 26 14:00 EDT</pubDate>",
+            "published",
+            "2026-10-20T18:00:00+00:00",
+        ),
+        ("<title>t</title>", "published", None),
+    ],
+)
 def test_fields(items: str, field: str, value: Any) -> None:
     got = entry(items).fields.get(field)
     assert got == value or (field == "published" and value and got)

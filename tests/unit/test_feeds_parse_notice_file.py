@@ -18,12 +18,14 @@ ROW = {"id": "a", "title": "通知", "tags": ["x", "y"]}
 
 
 def lines(*rows: Any) -> bytes:
-    return "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows).encode()
+    return "".join(
+        (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows
+    ).encode()
 
 
 def read(data: bytes, name: str = "f.jsonl", **options: Any) -> tuple[list[RawEntry], list[Oddity]]:
     stream = io.BytesIO(data)
-    stream.name = name  # type: ignore[attr-defined]
+    stream.name = name
     found = list(read_notice_file(stream, **options))
     return [x for x in found if isinstance(x, RawEntry)], [x for x in found if isinstance(x, Oddity)]
 
@@ -34,18 +36,26 @@ def test_json_lines() -> None:
     assert rows[0].fields == ROW and odd == []
 
 
-@pytest.mark.parametrize("data", [b"\xef\xbb\xbf" + lines(ROW), lines(ROW).replace(b"\n", b"\r\n"), lines(ROW).rstrip(b"\n")])
+@pytest.mark.parametrize(
+    "data", [b"\xef\xbb\xbf" + lines(ROW), lines(ROW).replace(b"\n", b"\r\n"), lines(ROW).rstrip(b"\n")]
+)
 def test_boms_and_line_ends(data: bytes) -> None:
     rows, odd = read(data)
     assert rows[0].fields == ROW and odd == []
 
 
 def test_a_broken_line_in_the_middle() -> None:
-    rows, odd = read(lines(ROW, '{"title": "b", }', "[1]", "5", ROW, '{"a": ' + "[" * 200_000, '{"n": ' + "9" * 5000 + "}"))
+    rows, odd = read(
+        lines(ROW, '{"title": "b", }', "[1]", "5", ROW, '{"a": ' + "[" * 200_000, '{"n": ' + "9" * 5000 + "}")
+    )
     assert [row.line for row in rows] == [1, 5]
     assert [(item.line, item.problem, item.dropped) for item in odd] == [
-        (2, "not-json", True), (3, "not-an-object", True), (4, "not-an-object", True), (6, "not-json", True), (7, "not-json", True),
-    ]  # fmt: skip
+        (2, "not-json", True),
+        (3, "not-an-object", True),
+        (4, "not-an-object", True),
+        (6, "not-json", True),
+        (7, "not-json", True),
+    ]
     assert "column 16" in odd[0].message or "column 15" in odd[0].message
 
 
@@ -94,10 +104,18 @@ def test_a_large_array_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
         read(json.dumps([ROW] * 20, indent=1).encode())
 
 
-@pytest.mark.parametrize(("data", "part"), [
-    (b"", "is empty"), (b"\xef\xbb\xbf \n\n", "is empty"), (b"\x1f\x8b\x08\0", "gunzip"), (b"PK\x03\x04....", "save the sheet as CSV"),
-    ("标题".encode("utf-16"), "UTF-16"), (b"%PDF-1.7", "PDF"), (b"a,b,c\n1,2,3\n", "no column title"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf \n\n", "is empty"),
+        (b"\x1f\x8b\x08\0", "gunzip"),
+        (b"PK\x03\x04....", "save the sheet as CSV"),
+        ("标题".encode("utf-16"), "UTF-16"),
+        (b"%PDF-1.7", "PDF"),
+        (b"a,b,c\n1,2,3\n", "no column title"),
+    ],
+)
 def test_files_of_another_kind(data: bytes, part: str) -> None:
     with pytest.raises(BadInputError, match=part):
         read(data, "f.csv")
@@ -124,10 +142,16 @@ def test_a_stream_that_cannot_seek() -> None:
 
 
 def test_csv() -> None:
-    data = '\ufeffid,Title,tags,body,unknown\r\n1,"a, ""b""",x|y,"two\nlines",z\r\n\r\n,,,,\r\n2,c\r\n3,d,,,,e\r\n'.encode()
-    rows, odd = read(data, "f.csv")
+    head = '\ufeffid,Title,tags,body,unknown\r\n1,"a, ""b""",x|y,"two\nlines",z\r\n'
+    rows, odd = read((head + "\r\n,,,,\r\n2,c\r\n3,d,,,,e\r\n").encode(), "f.csv")
     assert [(row.guid, row.line) for row in rows] == [("1", 2), ("2", 6), ("3", 7)]
-    assert rows[0].fields == {"id": "1", "title": 'a, "b"', "tags": "x|y", "body": "two\nlines", "unknown": "z"}
+    assert rows[0].fields == {
+        "id": "1",
+        "title": 'a, "b"',
+        "tags": "x|y",
+        "body": "two\nlines",
+        "unknown": "z",
+    }
     assert [(item.line, item.problem, item.dropped) for item in odd] == [(7, "extra-cells", False)]
 
 

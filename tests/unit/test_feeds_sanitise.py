@@ -10,12 +10,51 @@ from hypothesis import strategies as st
 
 from feeds.intake.sanitise import looks_like_html, plain_to_html, sanitise, strip_markup, to_text
 
-PIECES = st.sampled_from([
-    "<p>", "</p>", "<b>", "</b>", "<div class=x>", "<script>", "</script>", "<svg>", "<style>", "<a href='javascript:x'>",
-    "<a href='https://a.cn/?a=1&b=2'>", "</a>", "<img src=x onerror=y>", "<h1>", "</h1>", "<table><tr><td>", "</table>",
-    "<ul><li>", "&amp;", "&lt;", "&nbsp;", "&", "<", ">", "公告", " ", "\n", "\u3000", "<!--", "-->", "<math>", "<template>",
-    "<noscript>", "<iframe src=x>", "<textarea>", "<pre>", "<ol start=3>", "<td colspan=2>", "</div>", "\"", "'",
-])  # fmt: skip
+PIECES = st.sampled_from(
+    [
+        "<p>",
+        "</p>",
+        "<b>",
+        "</b>",
+        "<div class=x>",
+        "<script>",
+        "</script>",
+        "<svg>",
+        "<style>",
+        "<a href='javascript:x'>",
+        "<a href='https://a.cn/?a=1&b=2'>",
+        "</a>",
+        "<img src=x onerror=y>",
+        "<h1>",
+        "</h1>",
+        "<table><tr><td>",
+        "</table>",
+        "<ul><li>",
+        "&amp;",
+        "&lt;",
+        "&nbsp;",
+        "&",
+        "<",
+        ">",
+        "公告",
+        " ",
+        "\n",
+        "\u3000",
+        "<!--",
+        "-->",
+        "<math>",
+        "<template>",
+        "<noscript>",
+        "<iframe src=x>",
+        "<textarea>",
+        "<pre>",
+        "<ol start=3>",
+        "<td colspan=2>",
+        "</div>",
+        '"',
+        "'",
+    ]
+)
 
 
 @given(st.lists(PIECES, max_size=30).map("".join) | st.text(max_size=60))
@@ -27,7 +66,18 @@ def test_twice_is_once(markup: str) -> None:
 @given(st.lists(PIECES, max_size=30).map("".join))
 def test_nothing_active_survives(markup: str) -> None:
     clean = sanitise(markup).lower()
-    for bad in ("<script", "<style", "<svg", "<iframe", "<img", "<form", "<h1", "javascript:", "onerror=", "class="):
+    for bad in (
+        "<script",
+        "<style",
+        "<svg",
+        "<iframe",
+        "<img",
+        "<form",
+        "<h1",
+        "javascript:",
+        "onerror=",
+        "class=",
+    ):
         assert bad not in clean.replace("&lt;", "")
 
 
@@ -37,35 +87,58 @@ def test_plain_text_survives_as_text(text: str) -> None:
     assert "".join(to_text(sanitise(plain_to_html(plain))).split()) == "".join(plain.split())
 
 
-@pytest.mark.parametrize(("markup", "clean"), [
-    ("<p style='color:red' onclick=x() data-a=1 hx-get='/x' id=q class=w>a</p>", "<p>a</p>"),
-    ("<h1>标题</h1>", "<h2>标题</h2>"),
-    ("<form action=/x><input value=1>text</form>", "text"),
-    ("<a href='http://a.cn' target=_blank>a</a>", '<a href="http://a.cn" rel="noopener nofollow">a</a>'),
-    ("<a href='mailto:a@b.cn'>a</a><a href='tel:12345'>b</a>",
-     '<a href="mailto:a@b.cn" rel="noopener nofollow">a</a><a href="tel:12345" rel="noopener nofollow">b</a>'),
-    ("<a href='data:text/html,x'>a</a><a href=' java\nscript:x'>b</a>",
-     '<a rel="noopener nofollow">a</a><a rel="noopener nofollow">b</a>'),
-    ("<td colspan=2>x", "x"),
-    ("<table><tr><td colspan=2 onclick=x>1</table>", '<table><tbody><tr><td colspan="2">1</td></tr></tbody></table>'),
-    ("a<script>alert(1)</script>b<style>x{}</style>", "ab"),
-    ("<p>unclosed <b>bold", "<p>unclosed <b>bold</b></p>"),
-    ("<!-- hidden -->x", "x"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("markup", "clean"),
+    [
+        ("<p style='color:red' onclick=x() data-a=1 hx-get='/x' id=q class=w>a</p>", "<p>a</p>"),
+        ("<h1>标题</h1>", "<h2>标题</h2>"),
+        ("<form action=/x><input value=1>text</form>", "text"),
+        ("<a href='http://a.cn' target=_blank>a</a>", '<a href="http://a.cn" rel="noopener nofollow">a</a>'),
+        (
+            "<a href='mailto:a@b.cn'>a</a><a href='tel:12345'>b</a>",
+            '<a href="mailto:a@b.cn" rel="noopener nofollow">a</a>'
+            '<a href="tel:12345" rel="noopener nofollow">b</a>',
+        ),
+        (
+            "<a href='data:text/html,x'>a</a><a href=' java\nscript:x'>b</a>",
+            '<a rel="noopener nofollow">a</a><a rel="noopener nofollow">b</a>',
+        ),
+        ("<td colspan=2>x", "x"),
+        (
+            "<table><tr><td colspan=2 onclick=x>1</table>",
+            '<table><tbody><tr><td colspan="2">1</td></tr></tbody></table>',
+        ),
+        ("a<script>alert(1)</script>b<style>x{}</style>", "ab"),
+        ("<p>unclosed <b>bold", "<p>unclosed <b>bold</b></p>"),
+        ("<!-- hidden -->x", "x"),
+    ],
+)
 def test_sanitise(markup: str, clean: str) -> None:
     assert sanitise(markup) == clean
 
 
 def test_relative_links_need_a_base() -> None:
     assert sanitise("<a href='/x?a=1'>a</a>") == '<a rel="noopener nofollow">a</a>'
-    assert 'href="https://sh.cn/x?a=1"' in sanitise("<a href='/x?a=1'>a</a>", base="https://sh.cn/list/1.html")
+    assert 'href="https://sh.cn/x?a=1"' in sanitise(
+        "<a href='/x?a=1'>a</a>", base="https://sh.cn/list/1.html"
+    )
     assert sanitise("<a href='/x'>a</a>", base="javascript:1") == '<a rel="noopener nofollow">a</a>'
 
 
-@pytest.mark.parametrize("attack", [
-    "<div>" * 100_000, "<b></div>" * 50_000, "<select>" + "<option>" * 50_000, "<svg>" + "<tr>" * 100_000, "&" * 500_000,
-    "<" * 300_000, "<br" * 200_000, "<table>" * 50_000, "".join(f"<b lang=a{i}>" for i in range(250)) + "<p>x" * 10_000,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "<div>" * 100_000,
+        "<b></div>" * 50_000,
+        "<select>" + "<option>" * 50_000,
+        "<svg>" + "<tr>" * 100_000,
+        "&" * 500_000,
+        "<" * 300_000,
+        "<br" * 200_000,
+        "<table>" * 50_000,
+        "".join(f"<b lang=a{i}>" for i in range(250)) + "<p>x" * 10_000,
+    ],
+)
 def test_hostile_nesting_costs_little(attack: str) -> None:
     started = time.process_time()
     once = sanitise(attack)
@@ -94,15 +167,29 @@ def test_plain_text_becomes_paragraphs() -> None:
     )
 
 
-@pytest.mark.parametrize(("text", "html"), [
-    ("a < b", False), ("<某某>", False), ("<b>x</b>", True), ("x<br/>", True), ("<blah>", False), ("<P CLASS=x>", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("a < b", False),
+        ("<某某>", False),
+        ("<b>x</b>", True),
+        ("x<br/>", True),
+        ("<blah>", False),
+        ("<P CLASS=x>", True),
+    ],
+)
 def test_looks_like_html(text: str, html: bool) -> None:
     assert looks_like_html(text) is html
 
 
-@pytest.mark.parametrize(("title", "plain"), [
-    ("<em>公积金</em>提取", "公积金提取"), ("&lt;b&gt;x&lt;/b&gt;", "x"), ("A &amp;amp; B", "A & B"), ("PM2.5 < 35", "PM2.5 < 35"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("title", "plain"),
+    [
+        ("<em>公积金</em>提取", "公积金提取"),
+        ("&lt;b&gt;x&lt;/b&gt;", "x"),
+        ("A &amp;amp; B", "A & B"),
+        ("PM2.5 < 35", "PM2.5 < 35"),
+    ],
+)
 def test_strip_markup(title: str, plain: str) -> None:
     assert strip_markup(title) == plain

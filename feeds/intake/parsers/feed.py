@@ -84,11 +84,19 @@ def parse_feed(body: bytes, headers: Mapping[str, str], url: str) -> ParsedFeed:
     feed = found.feed
     if found.bozo and not isinstance(found.bozo_exception, feedparser.CharacterEncodingOverride):
         reason = str(found.bozo_exception)[:120]
-        oddities.append(Oddity(0, "", "broken-xml", f"The feed is not well-formed ({reason}); what could be read was."))
-    entries = tuple(_entry(number, item, feed, url) for number, item in enumerate(found.entries[:MAX_ENTRIES], start=1))
+        oddities.append(
+            Oddity(0, "", "broken-xml", f"The feed is not well-formed ({reason}); what could be read was.")
+        )
+    entries = tuple(
+        _entry(number, item, feed, url) for number, item in enumerate(found.entries[:MAX_ENTRIES], start=1)
+    )
     if len(found.entries) > MAX_ENTRIES:
-        oddities.append(Oddity(0, "", "too-long", f"The feed has {len(found.entries)} entries; {MAX_ENTRIES} were read."))
-    return ParsedFeed(_get(feed, "title"), _get(feed, "link"), _get(feed, "language"), entries, tuple(oddities))
+        oddities.append(
+            Oddity(0, "", "too-long", f"The feed has {len(found.entries)} entries; {MAX_ENTRIES} were read.")
+        )
+    return ParsedFeed(
+        _get(feed, "title"), _get(feed, "link"), _get(feed, "language"), entries, tuple(oddities)
+    )
 
 
 def decode(body: bytes, content_type: str) -> tuple[str, list[Oddity]]:
@@ -145,7 +153,7 @@ def _depth(text: str) -> int:
 
 
 def _loose_depth(text: str) -> int:
-    """An upper bound for broken documents: how many more elements open than close (void ones of HTML aside)."""
+    """For broken documents: how many more elements open than close (void ones of HTML aside)."""
     opened = len(re.findall(r"<(?!br|hr|img|input|meta|link|p|li|td|tr)[A-Za-z][^<>]*(?<!/)>", text))
     return max(0, opened - text.count("</") - text.count("<![CDATA["))
 
@@ -189,7 +197,9 @@ def _get(item: Any, name: str) -> str:
 
 def _body(item: Any) -> tuple[str, str]:
     contents: Sequence[Any] = item.get("content") or ()
-    best = max(contents, key=lambda one: (one.get("type") != "text/plain", len(one.get("value") or "")), default=None)
+    best = max(
+        contents, key=lambda one: (one.get("type") != "text/plain", len(one.get("value") or "")), default=None
+    )
     detail = best or item.get("summary_detail") or {}
     return (str((best or {}).get("value") or "").strip(), str(detail.get("base") or ""))
 

@@ -25,12 +25,35 @@ _FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jso
 _NAMES = ("title", "body", "url", "id", "published", "agency", "source", "tags", "doc_no", "lang")
 # Headers that Chinese offices use in their own tables.
 _CHINESE = {
-    "标题": "title", "名称": "title", "正文": "body", "内容": "body", "链接": "url", "官方链接": "url", "网址": "url",
-    "发布日期": "published", "发布时间": "published", "成文日期": "formed", "截止日期": "deadline", "发布单位": "agency",
-    "发文机关": "agency", "文号": "doc_no", "发文字号": "doc_no", "索引号": "index_no", "类型": "doc_type",
-    "分类": "tags", "标签": "tags", "关键词": "tags", "层级": "region", "地区": "region", "状态": "status",
-    "来源": "source", "编号": "id", "语言": "lang", "电话": "phone", "咨询电话": "phone",
-}  # fmt: skip
+    "标题": "title",
+    "名称": "title",
+    "正文": "body",
+    "内容": "body",
+    "链接": "url",
+    "官方链接": "url",
+    "网址": "url",
+    "发布日期": "published",
+    "发布时间": "published",
+    "成文日期": "formed",
+    "截止日期": "deadline",
+    "发布单位": "agency",
+    "发文机关": "agency",
+    "文号": "doc_no",
+    "发文字号": "doc_no",
+    "索引号": "index_no",
+    "类型": "doc_type",
+    "分类": "tags",
+    "标签": "tags",
+    "关键词": "tags",
+    "层级": "region",
+    "地区": "region",
+    "状态": "status",
+    "来源": "source",
+    "编号": "id",
+    "语言": "lang",
+    "电话": "phone",
+    "咨询电话": "phone",
+}
 _SIGNATURES = {
     b"\x1f\x8b": "is packed with gzip; unpack it first (gunzip)",
     b"PK\x03\x04": "is a ZIP or Excel file; save the sheet as CSV (UTF-8) first",
@@ -42,7 +65,9 @@ _SIGNATURES = {
 }
 
 
-def read_notice_file(file: str | Path | BinaryIO, *, format: Format | None = None) -> Iterator[RawEntry | Oddity]:
+def read_notice_file(
+    file: str | Path | BinaryIO, *, format: Format | None = None
+) -> Iterator[RawEntry | Oddity]:
     """Yield the rows of a notice file in order, and an oddity for each that cannot be read.
 
     Args:
@@ -71,7 +96,7 @@ def open_notice_file(path: str | Path) -> Iterator[BinaryIO]:
         BadInputError: If it is missing, a folder or not readable.
     """
     try:
-        stream = Path(path).open("rb")
+        stream = Path(path).open("rb")  # noqa: SIM115 - closed by the block below
     except IsADirectoryError:
         raise BadInputError(f"{path} is a folder; give the notice file itself.") from None
     except FileNotFoundError:
@@ -156,7 +181,9 @@ def _lines(stream: BinaryIO, encoding: str) -> Iterator[tuple[int, str | Oddity]
 
 
 def _dropped(line: int, problem: str, what: str) -> Oddity:
-    return Oddity(line, "", problem, f"{what}; it was left out, correct it and import the file again.", dropped=True)
+    return Oddity(
+        line, "", problem, f"{what}; it was left out, correct it and import the file again.", dropped=True
+    )
 
 
 def _json_rows(stream: BinaryIO, encoding: str, name: str) -> Iterator[RawEntry | Oddity]:
@@ -180,7 +207,9 @@ def _json_row(number: int, text: str) -> RawEntry | Oddity:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        return _dropped(number, "not-json", f"Line {number} is not JSON ({error.msg} at column {error.colno})")
+        return _dropped(
+            number, "not-json", f"Line {number} is not JSON ({error.msg} at column {error.colno})"
+        )
     except (ValueError, RecursionError) as error:
         return _dropped(number, "not-json", f"Line {number} is not usable JSON ({str(error)[:80]})")
     return _entry(number, value)
@@ -188,7 +217,9 @@ def _json_row(number: int, text: str) -> RawEntry | Oddity:
 
 def _entry(number: int, value: Any) -> RawEntry | Oddity:
     if not isinstance(value, dict):
-        return _dropped(number, "not-an-object", f"Row {number} is not a JSON object with the fields of a notice")
+        return _dropped(
+            number, "not-an-object", f"Row {number} is not a JSON object with the fields of a notice"
+        )
     return RawEntry(_guid(value.get("id")), number, value)
 
 
@@ -203,13 +234,17 @@ def _whole(stream: BinaryIO, encoding: str, name: str, first: str) -> Iterator[R
         if first.strip() != "[" and not first.lstrip().startswith("[{"):
             stream.seek(after_first)
             return None
-        raise BadInputError(f"{name} is one large JSON array; write one notice a line: jq -c '.[]' old.json > new.jsonl")
+        raise BadInputError(
+            f"{name} is one large JSON array; write one notice a line: jq -c '.[]' old.json > new.jsonl"
+        )
     stream.seek(0)
     try:
         value = json.loads(stream.read().decode("utf-8-sig" if encoding == "utf-8" else encoding))
     except (ValueError, RecursionError):
         if first.strip() in ("[", "{"):
-            raise BadInputError(f"{name} is JSON over several lines and broken; write one notice a line.") from None
+            raise BadInputError(
+                f"{name} is JSON over several lines and broken; write one notice a line."
+            ) from None
         stream.seek(after_first)
         return None
     rows = value if isinstance(value, list) else [value]
@@ -261,7 +296,9 @@ def _header(line: str, name: str) -> tuple[list[str], str]:
             best = columns, delimiter
     if not set(best[0]) & {"title", "body", "url"}:
         found = ", ".join(line.split(","))[:120].strip()
-        raise BadInputError(f"{name} has no column title, body or url in its first line (found: {found}); add a header row.")
+        raise BadInputError(
+            f"{name} has no column title, body or url in its first line (found: {found}); add a header row."
+        )
     return best
 
 
@@ -271,7 +308,9 @@ def _known(columns: list[str]) -> int:
 
 def _csv_row(number: int, columns: list[str], cells: list[str]) -> Iterator[RawEntry | Oddity]:
     if len(cells) > len(columns) and any(cell.strip() for cell in cells[len(columns) :]):
-        message = f"Line {number} has {len(cells)} cells for {len(columns)} columns; the last ones were left out."
+        message = (
+            f"Line {number} has {len(cells)} cells for {len(columns)} columns; the last ones were left out."
+        )
         yield Oddity(number, "", "extra-cells", message)
     fields: dict[str, Any] = {name: cell for name, cell in zip(columns, cells, strict=False) if name}
     yield RawEntry(_guid(fields.get("id")), number, fields)

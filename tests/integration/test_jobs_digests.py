@@ -1,0 +1,197 @@
+"""Digests from plan to capture and to a real SMTP server; twice, killed, stopped, rebuilt."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from api.jobs import joining
+from api.jobs.digests import build as build_message
+from api.jobs.digests import plan, send
+from api.jobs.selecting import select_all
+from api.settings import read_settings
+from api.wiring import Services, build
+from delivery.channels.email import EmailChannel
+from delivery.types import MailMessage, SmsMessage
+from feeds.desk.editing import SYSTEM
+from feeds.kernel.db import Database
+from feeds.kernel.time import FixedClock
+from profiles.types import FollowedPlace
+from tests.factories import NOW, new_notice, profile
+
+TAX = {"tags": ("theme:04", "theme:0402"), "level": "city", "place": "sl"}
+
+
+@pytest.fixture
+def services(database: Database, tmp_path: Path) -> Iterator[Services]:
+    """A resident joined yesterday; one tax notice was released this morning at 07:00."""
+    made = build(
+        read_settings({}, home=tmp_path, city="shili", mail_from="notices@shili.example"),
+        clock=FixedClock(NOW - timedelta(days=1)),
+        database=database,
+        demo=True,
+    )
+    made.notices.add([new_notice("old", title="【示例】旧公告", published=NOW - timedelta(days=3), **TAX)], at=NOW)
+    yield made
+
+
+@pytest.fixture
+def reader(services: Services) -> int:
+    wish = profile(places=(FollowedPlace("sl"),))
+    joined = joining.join(services, wish, email="li@shili.example", phone="13800000001", digest_hour=9)
+    return joined.profile.id
+
+
+@pytest.fixture
+def morning(services: Services, reader: int) -> FixedClock:
+    """09:00 local of the next day, with one new pick made at 08:00."""
+    clock = services.clock
+    assert isinstance(clock, FixedClock)
+    clock.at = NOW - timedelta(hours=2)
+    services.notices.add(
+        [new_notice("new", title="【示例】纳税申报期延长", phone="0000-5550-0001", published=clock.at - timedelta(hours=1), **TAX)],
+        at=clock.at,
+    )
+    select_all(services)
+    clock.at = NOW - timedelta(hours=1)
+    return clock
+
+
+def test_each_channel_carries_the_pick_once_however_often_we_plan(services: Services, morning: FixedClock) -> None:
+    assert plan(services).planned == 2
+    assert plan(services).planned == 0
+    report = send(services)
+    assert (report.claimed, report.sent) == (2, 2)
+    assert send(services).claimed == 0
+    mails = list((services.settings.captured / "email").iterdir())
+    texts = list((services.settings.captured / "sms").glob("*.txt"))
+    assert (len(mails), len(texts)) == (1, 1)
+    assert "纳税申报期延长" in texts[0].read_text(encoding="utf-8")
+    assert "旧公告" not in texts[0].read_text(encoding="utf-8")  # the welcome edition is never pushed
+
+
+def test_killed_between_enqueue_and_advance_nothing_comes_twice(
+    services: Services, morning: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(services.subscriptions), "advance", dies)
+    with pytest.raises(KeyboardInterrupt):
+        plan(services)
+    monkeypatch.undo()
+    assert plan(services).planned == 1  # the mail was enqueued before; only the SMS is new
+    assert send(services).sent == 2
+
+
+def test_a_digest_missed_for_days_comes_once_with_everything(services: Services, morning: FixedClock) -> None:
+    morning.advance(timedelta(days=1, hours=1))
+    assert plan(services).planned == 2
+    assert send(services).sent == 2
+    assert plan(services).planned == 0
+
+
+def test_nothing_to_say_sends_nothing(services: Services, morning: FixedClock) -> None:
+    plan(services)
+    send(services)
+    morning.advance(timedelta(days=1))
+    report = plan(services)
+    assert (report.planned, report.empty) == (0, 2)
+
+
+def test_one_click_stop_works_without_login_and_twice(services: Services, reader: int, morning: FixedClock) -> None:
+    plan(services)
+    token = joining.stop_token(services, reader, "email", at=morning.now())
+    assert joining.stop(services, token) == joining.stop(services, token)
+    assert services.subscriptions.live(reader, "email") is None
+    assert services.subscriptions.live(reader, "sms") is not None
+    states = send(services).states
+    assert states == {"suppressed": 1, "sent": 1}  # planned before the stop, not sent after it
+    assert joining.stop(services, "unknown") is None
+
+
+def test_an_erased_resident_gets_nothing(services: Services, reader: int, morning: FixedClock) -> None:
+    plan(services)
+    joining.erase(services, reader)
+    assert send(services).sent == 0
+
+
+def test_a_digest_is_rebuilt_byte_for_byte_even_after_a_correction(
+    services: Services, reader: int, morning: FixedClock
+) -> None:
+    plan(services)
+    rows = services.outbox.for_profile(reader)
+    before = [build_message(services, row) for row in rows]
+    [notice] = [item for item in services.notices.export() if item.guid == "new"]
+    services.desk.correct(
+        notice.id, replace(notice.content, title="【示例】改过的标题"), major=False, note="", actor=SYSTEM
+    )
+    after = [build_message(services, row) for row in rows]
+    assert before == after
+    for message in before:
+        assert isinstance(message, MailMessage | SmsMessage)
+        assert "纳税申报期延长" in message.text
+
+
+def test_paused_sending_sends_nothing_until_resumed(services: Services, morning: FixedClock) -> None:
+    plan(services)
+    services.outbox.pause(morning.now(), "drill")
+    assert send(services).claimed == 0
+    services.outbox.resume()
+    assert send(services).sent == 2
+
+
+class Inbox:
+    """Keeps what a real SMTP server on loopback accepts."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+
+    async def handle_DATA(self, _server: object, _session: object, envelope: object) -> str:
+        self.messages.append(envelope.content)  # type: ignore[attr-defined]
+        return "250 OK"
+
+
+def test_real_mail_needs_a_confirmed_address_and_arrives_readable(
+    services: Services, reader: int, morning: FixedClock
+) -> None:
+    inbox = Inbox()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(inbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        services.channels = {"email": EmailChannel(f"smtp://127.0.0.1:{port}")}
+        assert plan(services).unverified == 1
+        assert send(services).sent == 0
+        services.contacts.put(reader, "email", "li@shili.example", at=morning.now(), verified=True)
+        morning.advance(timedelta(days=1))
+        services.notices.add([new_notice("n2", title="【示例】个税汇算提醒", published=morning.now(), **TAX)], at=morning.now())
+        morning.advance(timedelta(minutes=1))
+        select_all(services)
+        morning.advance(timedelta(days=1))
+        assert plan(services).planned == 2  # the SMS waits in the outbox: no such channel is open here
+        assert send(services).sent == 1
+    finally:
+        controller.stop()
+        services.channels["email"].close()
+    [raw] = inbox.messages
+    mail = message_from_bytes(raw, policy=policy.default)
+    assert mail["To"] == "li@shili.example"
+    assert mail["From"].addresses[0].addr_spec == "notices@shili.example"
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    token = joining.stop_token(services, reader, "email", at=morning.now())
+    assert f"<http://127.0.0.1:8000/u/{token}>" in str(mail["List-Unsubscribe"])
+    assert "示例" in mail["Subject"]
+    for kind in ("plain", "html"):
+        part = mail.get_body((kind,))
+        assert part is not None
+        assert "个税汇算提醒" in part.get_content()
