@@ -39,8 +39,14 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _PERSONAL = re.compile(r"^/f/([A-Za-z0-9_-]{16,64})\.(rss|atom|json)$")
-_PUBLIC = re.compile(r"^/feeds/(all|alerts|search|(?:role|theme|place|agency)/([\w.-]{1,64}))\.(rss|atom|json)$")
-_RENDER: dict[str, Callable[[FeedView], bytes]] = {"rss": render_rss, "atom": render_atom, "json": render_json}
+_PUBLIC = re.compile(
+    r"^/feeds/(all|alerts|search|(?:role|theme|place|agency)/([\w.-]{1,64}))\.(rss|atom|json)$"
+)
+_RENDER: dict[str, Callable[[FeedView], bytes]] = {
+    "rss": render_rss,
+    "atom": render_atom,
+    "json": render_json,
+}
 _TYPE = {
     "rss": b"application/rss+xml; charset=utf-8",
     "atom": b"application/atom+xml; charset=utf-8",
@@ -225,7 +231,9 @@ class FeedPath:
         self_url = f"{self._services.settings.base_url}{path}.{fmt}{query}"
         return self._rendered(public_feed(self._services, which, lang=lang, self_url=self_url), fmt, stamp, 0)
 
-    def _rendered(self, view: FeedView, fmt: str, stamp: tuple[int, int, int], shelf_version: int) -> Rendered:
+    def _rendered(
+        self, view: FeedView, fmt: str, stamp: tuple[int, int, int], shelf_version: int
+    ) -> Rendered:
         material = self._services.notices.many(entry.notice_id for entry in view.entries)
         named = [(entry.notice_id, material[entry.notice_id].material_number) for entry in view.entries]
         body = _RENDER[fmt](view)
@@ -250,8 +258,10 @@ class FeedPath:
         return wrapped
 
 
-async def _answer(scope: Scope, send: Send, item: Rendered, fmt: str, extra: list[tuple[bytes, bytes]]) -> int:
-    headers = {name: value for name, value in scope["headers"]}
+async def _answer(
+    scope: Scope, send: Send, item: Rendered, fmt: str, extra: list[tuple[bytes, bytes]]
+) -> int:
+    headers = dict(scope["headers"])
     modified_since = headers.get(b"if-modified-since")
     none_match = headers.get(b"if-none-match")
     common = [

@@ -9,10 +9,10 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from feeds.kernel.errors import UsageError
 
@@ -24,22 +24,47 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MYCITY_", extra="ignore", frozen=True)
 
-    home: Path = Field(Path("var"), description="Folder that all relative paths start from: database, models, captured messages.")
-    database_url: str = Field("", description="sqlite:///… or postgresql://…; empty means sqlite:///<home>/mycity.db.")
-    city: str = Field("shanghai", description="A city that ships (`shili`, `shanghai`) or a folder with a city's files.")
-    timezone: str = Field("", description="IANA name; empty means the city's own (Asia/Shanghai for the two that ship).")
-    base_url: str = Field("http://127.0.0.1:8000", description="Address people reach the service under; every link starts with it.")
-    secret_key: SecretStr = Field(SecretStr(""), description="At least 32 characters; seals addresses and signs stop links. Required except in the demo.")
-    smtp_url: str = Field("", description="smtp://user:password@host:port (add ?starttls=1) or smtps://…; empty means mail is only captured.")
-    mail_from: str = Field("", description="Sender of mails, e.g. notices@city.example; mail is sent for real only with this and MYCITY_SMTP_URL.")
+    home: Path = Field(
+        Path("var"),
+        description="Folder that all relative paths start from: database, models, captured messages.",
+    )
+    database_url: str = Field(
+        "", description="sqlite:///… or postgresql://…; empty means sqlite:///<home>/mycity.db."
+    )
+    city: str = Field(
+        "shanghai", description="A city that ships (`shili`, `shanghai`) or a folder with a city's files."
+    )
+    timezone: str = Field(
+        "", description="IANA name; empty means the city's own (Asia/Shanghai for the two that ship)."
+    )
+    base_url: str = Field(
+        "http://127.0.0.1:8000",
+        description="Address people reach the service under; every link starts with it.",
+    )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="At least 32 characters; seals addresses, signs stop links. Not needed in the demo.",
+    )
+    smtp_url: str = Field(
+        "",
+        description="smtp://user:password@host:port (?starttls=1) or smtps://…; empty means mail is captured.",
+    )
+    mail_from: str = Field(
+        "",
+        description="Sender, e.g. notices@city.example; mail is sent only with this and MYCITY_SMTP_URL.",
+    )
     sms_link: str = Field("", description="The one registered link an SMS may carry; empty means none.")
     engine: str = Field("local", description="`local` (in this process) is the only engine so far.")
     poll_seconds: int = Field(60, ge=5, description="How often the scheduler looks for sources that are due.")
     select_minutes: int = Field(60, ge=1, description="How often new editions are chosen.")
     digest_minutes: int = Field(5, ge=1, description="How often due digests are planned and sent.")
     capture_days: int = Field(7, ge=1, description="Captured messages older than this are deleted.")
-    contact: str = Field("", description="How source owners can reach you; stands in the User-Agent of every poll.")
-    allow_private: str = Field("", description="Comma-separated host:port of intranet sources that may be polled although private.")
+    contact: str = Field(
+        "", description="How source owners can reach you; stands in the User-Agent of every poll."
+    )
+    allow_private: str = Field(
+        "", description="Comma-separated host:port of intranet sources that may be polled although private."
+    )
 
     @field_validator("timezone")
     @classmethod
@@ -117,7 +142,9 @@ def read_settings(environ: dict[str, str] | None = None, **fixed: Any) -> Settin
             try:
                 given = Path(path).read_text(encoding="utf-8").strip()
             except OSError as error:
-                raise UsageError(f"MYCITY_{name.upper()}_FILE names {path}, which cannot be read ({error.strerror}).") from error
+                raise UsageError(
+                    f"MYCITY_{name.upper()}_FILE names {path}, which cannot be read ({error.strerror})."
+                ) from error
         if given is not None and given != "":
             values[name] = given
     try:

@@ -85,6 +85,7 @@ def entry_view(
         mark=mark,
         mark_note=note,
         sensitive=sensitive and (surface == "sms" or (discreet and surface != "page")),
+        quiet_subject=sensitive,
     )
 
 
@@ -123,7 +124,13 @@ def picks_view(
 
 
 def shelf_view(
-    services: Services, profile: Profile, shelf: Shelf, *, lang: str, surface: Surface = "page", limit: int = SHELF_SIZE
+    services: Services,
+    profile: Profile,
+    shelf: Shelf,
+    *,
+    lang: str,
+    surface: Surface = "page",
+    limit: int = SHELF_SIZE,
 ) -> list[EntryView]:
     """Say what is on a profile's shelf, newest edition first."""
     return picks_view(
@@ -141,11 +148,15 @@ def personal_feed(services: Services, profile: Profile, shelf: Shelf, *, lang: s
         self_url="",
         page_url=f"{services.settings.base_url}/me",
         title=_marked(services, f"{name}: notices for me" if english else f"{name} · 我的公告"),
-        subtitle="Chosen for you; each entry says why." if english else "为您挑选的公告，每条都写明为什么给您。",
+        subtitle="Chosen for you; each entry says why."
+        if english
+        else "为您挑选的公告，每条都写明为什么给您。",
         lang=lang,
         updated=max((entry.updated for entry in entries), default=profile.created_at),
         entries=entries,
         author=name,
+        timezone=services.zone.key,
+        about_url=f"{services.settings.base_url}/about/feeds",
     )
 
 
@@ -182,6 +193,8 @@ def public_feed(services: Services, which: PublicFeed, *, lang: str, self_url: s
         updated=max((entry.updated for entry in entries), default=started),
         entries=entries,
         author=name,
+        timezone=services.zone.key,
+        about_url=f"{services.settings.base_url}/about/feeds",
     )
 
 
@@ -223,13 +236,19 @@ def _sentences(services: Services, pick: Pick, lang: str, surface: Surface) -> t
     said = []
     for reason in pick.reasons:
         hidden = any(services.city.is_sensitive(param) for param in reason.params)
-        hidden = hidden or (surface in ("feed", "sms") and any(param.startswith("role:") for param in reason.params))
+        hidden = hidden or (
+            surface in ("feed", "sms") and any(param.startswith("role:") for param in reason.params)
+        )
         said.append(sentence(reason, lang, services.city.label, discreet=hidden and surface != "page"))
     return tuple(dict.fromkeys(said))
 
 
 def _shown_tags(services: Services, notice: Notice, lang: str, surface: Surface) -> tuple[str, ...]:
-    kinds = ("theme", "place", "type", "life") if surface != "page" else ("theme", "place", "type", "life", "role")
+    kinds = (
+        ("theme", "place", "type", "life")
+        if surface != "page"
+        else ("theme", "place", "type", "life", "role")
+    )
     tags = [f"{tag.kind}:{tag.code}" for tag in notice.tags if tag.kind in kinds]
     if surface != "page":
         tags = [tag for tag in tags if not services.city.is_sensitive(tag)]
@@ -253,15 +272,21 @@ def _public_notices(services: Services, which: PublicFeed, lang: str) -> tuple[s
     if which.kind == "search":
         return which.code, [item for item, _ in services.search.find(which.code, limit=SHELF_SIZE)]
     if which.kind == "all":
-        return ("all notices" if english else "全部公告"), services.notices.latest(NoticeFilter(), limit=SHELF_SIZE)
+        return ("all notices" if english else "全部公告"), services.notices.latest(
+            NoticeFilter(), limit=SHELF_SIZE
+        )
     if which.kind == "alerts":
         latest = services.notices.latest(NoticeFilter(tags=("type:warning",)), limit=SHELF_SIZE)
         return ("alerts" if english else "预警"), latest
     tag = f"{which.kind}:{which.code}"
     if not city.known(tag):
-        raise NotFoundError(f"There is no {which.kind} {which.code!r} here; the page /about/feeds lists the feeds.")
+        raise NotFoundError(
+            f"There is no {which.kind} {which.code!r} here; the page /about/feeds lists the feeds."
+        )
     if which.kind == "place":
-        inside = tuple(code for code in city.places if code == which.code or which.code in city.ancestors(code))
+        inside = tuple(
+            code for code in city.places if code == which.code or which.code in city.ancestors(code)
+        )
         return city.label(tag, lang), services.notices.latest(NoticeFilter(places=inside), limit=SHELF_SIZE)
     return city.label(tag, lang), services.notices.latest(NoticeFilter(tags=(tag,)), limit=SHELF_SIZE)
 

@@ -158,7 +158,9 @@ class Services:
         """Make the guarded HTTP client that follows addresses people gave."""
         return GuardedClient(
             user_agent=USER_AGENT.format(contact=self.settings.contact or self.settings.base_url),
-            allow_private=tuple(part.strip() for part in self.settings.allow_private.split(",") if part.strip()),
+            allow_private=tuple(
+                part.strip() for part in self.settings.allow_private.split(",") if part.strip()
+            ),
             clock=self.clock,
         )
 

@@ -20,7 +20,10 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=5, help="rounds; the median is quoted")
     arguments = parser.parse_args()
     if arguments.name and arguments.name not in NAMES:
-        print(f"bench: there is no benchmark {arguments.name!r}; choose from {', '.join(NAMES)}", file=sys.stderr)
+        print(
+            f"bench: there is no benchmark {arguments.name!r}; choose from {', '.join(NAMES)}",
+            file=sys.stderr,
+        )
         return 2
     results = {}
     for name in [arguments.name] if arguments.name else NAMES:
@@ -32,7 +35,9 @@ def main() -> int:
             for key, value in results[name].items():
                 print(f"  {key}: {value}")
     if not arguments.json:
-        print(f"on {os.cpu_count()} cores, Python {platform.python_version()}; medians of {arguments.repeat} rounds")
+        print(
+            f"on {os.cpu_count()} cores, Python {platform.python_version()}; median of {arguments.repeat}"
+        )
     print(json.dumps(results[arguments.name] if arguments.name else results, ensure_ascii=False))
     return 0
 

@@ -92,7 +92,9 @@ def _served(application: Any) -> Any:
 
 
 def _serve(application: Callable[..., Any], port: int) -> None:
-    uvicorn.run(application, host="127.0.0.1", port=port, log_level="critical", access_log=False, lifespan="off")
+    uvicorn.run(
+        application, host="127.0.0.1", port=port, log_level="critical", access_log=False, lifespan="off"
+    )
 
 
 def _wait(port: int) -> None:
@@ -129,7 +131,9 @@ async def _rate(port: int, path: str, headers: tuple[tuple[str, str], ...], expe
     return REQUESTS / (time.perf_counter() - began)
 
 
-async def _once(port: int, path: str, headers: tuple[tuple[str, str], ...]) -> tuple[int, dict[str, str], bytes]:
+async def _once(
+    port: int, path: str, headers: tuple[tuple[str, str], ...]
+) -> tuple[int, dict[str, str], bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(_request(path, headers))
     answer = await _read(reader)

@@ -71,7 +71,10 @@ def feed() -> bytes:
     notices = sample_notices()
     for n in range(ENTRIES):
         notice = notices[n % len(notices)]
-        paragraphs = "".join(f"<p onclick='x()'>{html.escape(part)} <a href='/a/{n}'>链接</a></p>" for part in notice["body"].split("\n"))
+        paragraphs = "".join(
+            f"<p onclick='x()'>{html.escape(part)} <a href='/a/{n}'>链接</a></p>"
+            for part in notice["body"].split("\n")
+        )
         published = (NOW - timedelta(minutes=n)).strftime("%a, %d %b %Y %H:%M:%S +0000")
         items.append(
             f"<item><guid isPermaLink='false'>n-{n}</guid><title>{html.escape(notice['title'])} {n}</title>"

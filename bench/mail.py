@@ -53,7 +53,12 @@ def _measure(repeat: int, port: int, entries: tuple[EntryView, ...]) -> dict[str
 
             def go(build: Any = build) -> None:
                 report = send_batch(
-                    services.outbox, {"email": channel}, build, lanes=("digest",), limit=MAILS, clock=services.clock
+                    services.outbox,
+                    {"email": channel},
+                    build,
+                    lanes=("digest",),
+                    limit=MAILS,
+                    clock=services.clock,
                 )
                 if report.sent != MAILS:
                     raise SystemExit(f"bench: {report}")

@@ -43,7 +43,12 @@ def run(repeat: int) -> dict[str, Any]:
 
             rates.append(PROFILES / seconds(go))
             picks = report.picks if report else 0
-    return {"profiles_per_s": rounded(rates, 0), "profiles": PROFILES, "candidates": CANDIDATES, "picks": picks}
+    return {
+        "profiles_per_s": rounded(rates, 0),
+        "profiles": PROFILES,
+        "candidates": CANDIDATES,
+        "picks": picks,
+    }
 
 
 def _notices(services: Any) -> None:
@@ -60,7 +65,9 @@ def _notices(services: Any) -> None:
         )
         tags = services.tagger.tag(title=content.title, text=sample["body"], agency=content.agency)
         level, place = services.tagger.jurisdiction(tags=tags, region=sample["region"])
-        rows.append(NewNotice(content=content, source_id=1, guid=f"n{n}", tags=tags, level=level, place=place))
+        rows.append(
+            NewNotice(content=content, source_id=1, guid=f"n{n}", tags=tags, level=level, place=place)
+        )
     for start in range(0, len(rows), 500):
         services.notices.add(rows[start : start + 500], at=NOW)
 

@@ -34,18 +34,32 @@ class ConsentStore:
 
     def give(self, profile_id: int, purpose: str, *, at: datetime) -> None:
         """Record a consent under the present wording."""
-        row = {"profile_id": profile_id, "purpose": purpose, "wording": WORDING, "given_at": at, "ended_at": None}
+        row = {
+            "profile_id": profile_id,
+            "purpose": purpose,
+            "wording": WORDING,
+            "given_at": at,
+            "ended_at": None,
+        }
         with self._db.write() as connection:
             connection.execute(insert(consent), [row])
 
     def end(self, profile_id: int, purpose: str, *, at: datetime) -> None:
         """End every live consent to a purpose."""
-        live = (consent.c.profile_id == profile_id) & (consent.c.purpose == purpose) & consent.c.ended_at.is_(None)
+        live = (
+            (consent.c.profile_id == profile_id)
+            & (consent.c.purpose == purpose)
+            & consent.c.ended_at.is_(None)
+        )
         with self._db.write() as connection:
             connection.execute(update(consent).where(live).values(ended_at=at))
 
     def all(self, profile_id: int) -> list[Consent]:
         """Return every consent of a profile, oldest first."""
-        query = select(consent).where(consent.c.profile_id == profile_id).order_by(consent.c.given_at, consent.c.id)
+        query = (
+            select(consent)
+            .where(consent.c.profile_id == profile_id)
+            .order_by(consent.c.given_at, consent.c.id)
+        )
         with self._db.read() as connection:
             return [Consent(r.purpose, r.wording, r.given_at, r.ended_at) for r in connection.execute(query)]

@@ -53,7 +53,9 @@ def clean_address(channel: str, text: str) -> str:
         try:
             number = phonenumbers.parse(text, "CN")
         except phonenumbers.NumberParseException as error:
-            raise UsageError("This is not a phone number; write it like 138 0000 0001 or +86 138 0000 0001.") from error
+            raise UsageError(
+                "This is not a phone number; write it like 138 0000 0001 or +86 138 0000 0001."
+            ) from error
         if not phonenumbers.is_possible_number(number):
             raise UsageError("This phone number is too short or too long; write it like 138 0000 0001.")
         return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
@@ -73,7 +75,9 @@ class ContactStore:
         self._cipher = AESGCM(_derive(key, b"seal"))
         self._index_key = _derive(key, b"index")
 
-    def put(self, profile_id: int, channel: str, address: str, *, at: datetime, verified: bool = False) -> Contact:
+    def put(
+        self, profile_id: int, channel: str, address: str, *, at: datetime, verified: bool = False
+    ) -> Contact:
         """Store the address of a profile for a channel, replacing an earlier one.
 
         Raises:
@@ -99,13 +103,19 @@ class ContactStore:
             row = connection.execute(query).one_or_none()
         if row is None:
             return None
-        return Contact(profile_id, channel, self._open(row.sealed, f"{profile_id}/{channel}"), row.verified_at)
+        return Contact(
+            profile_id, channel, self._open(row.sealed, f"{profile_id}/{channel}"), row.verified_at
+        )
 
     def holders(self, channel: str, address: str) -> list[int]:
         """Return the profiles that gave this address."""
         blind = self._blind(channel, clean_address(channel, address))
         with self._db.read() as connection:
-            query = select(contact.c.profile_id).where(contact.c.blind_index == blind).order_by(contact.c.profile_id)
+            query = (
+                select(contact.c.profile_id)
+                .where(contact.c.blind_index == blind)
+                .order_by(contact.c.profile_id)
+            )
             return list(connection.scalars(query))
 
     def remove(self, profile_id: int, channel: str) -> None:
@@ -123,7 +133,7 @@ class ContactStore:
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound_to.encode()).decode()
         except InvalidTag as error:
             raise StorageError(
-                "An address cannot be opened with this MYCITY_SECRET_KEY; start with the key it was sealed with."
+                "An address cannot be opened with this MYCITY_SECRET_KEY; use the key it was sealed with."
             ) from error
 
     def _blind(self, channel: str, address: str) -> str:

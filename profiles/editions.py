@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
-from feeds.kernel.db import Database, insert_missing
+from feeds.kernel.db import Database, insert_missing, insert_one
 from feeds.kernel.time import from_micros, to_micros
 from profiles.packing import pack_ids, pack_picks, unpack_ids, unpack_picks
 from profiles.reasons import CODES, NAMES
@@ -79,7 +79,9 @@ class EditionStore:
             for part in _chunks(list(profile_ids)):
                 query = (
                     select(edition.c.profile_id, func.sum(edition.c.size))
-                    .where(edition.c.profile_id.in_(part), edition.c.made_at >= since, edition.c.kind == "daily")
+                    .where(
+                        edition.c.profile_id.in_(part), edition.c.made_at >= since, edition.c.kind == "daily"
+                    )
                     .group_by(edition.c.profile_id)
                 )
                 found.update({row[0]: int(row[1]) for row in connection.execute(query)})
@@ -126,7 +128,7 @@ def _append_one(connection: Connection, item: NewEdition, current: Shelf) -> int
         "size": sum(pick.kind != "update" for pick in fresh),
         "picks": pack_picks(fresh, CODES),
     }
-    return int(connection.execute(insert(edition).values(row)).inserted_primary_key[0])
+    return insert_one(connection, edition, row)
 
 
 def _moved(current: Shelf, picks: tuple[Pick, ...], at: datetime) -> Shelf:

@@ -70,7 +70,9 @@ class FeedbackStore:
         """Count events: all, and simulated."""
         with self._db.read() as connection:
             total = connection.scalar(select(func.count()).select_from(feedback)) or 0
-            simulated = connection.scalar(select(func.count()).select_from(feedback).where(feedback.c.simulated)) or 0
+            simulated = (
+                connection.scalar(select(func.count()).select_from(feedback).where(feedback.c.simulated)) or 0
+            )
         return {"all": total, "simulated": simulated}
 
 

@@ -109,7 +109,9 @@ def _read_pick(reader: _Reader, params: list[str], names: dict[int, str]) -> Pic
     for _ in range(reader.byte()):
         code, count = divmod(reader.byte(), 4)
         contribution = reader.half()
-        reasons.append(Reason(names[code], tuple(params[reader.varint()] for _ in range(count)), contribution))
+        reasons.append(
+            Reason(names[code], tuple(params[reader.varint()] for _ in range(count)), contribution)
+        )
     return Pick(notice_id, revision, _KINDS[kind & ~_HAS_PROPENSITY], tuple(reasons), score, propensity)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from feeds.kernel.db import Database
+from feeds.kernel.db import Database, insert_one
 from feeds.kernel.errors import NotFoundError, UsageError
 from profiles.tables import feedback, profile, profile_criterion
 from profiles.tokens import new_secret, secret_hash
@@ -41,7 +41,7 @@ class ProfileStore:
         secret = new_secret()
         with self._db.write() as connection:
             row = _columns(wish) | {"created_at": at, "manage_hash": secret_hash(secret)}
-            profile_id = connection.execute(insert(profile).values(row)).inserted_primary_key[0]
+            profile_id = insert_one(connection, profile, row)
             stored = replace(wish, id=profile_id, created_at=at)
             _write_criteria(connection, stored)
         return stored, secret
@@ -55,7 +55,9 @@ class ProfileStore:
         """
         _check(wish)
         with self._db.write() as connection:
-            changed = connection.execute(update(profile).where(profile.c.id == wish.id).values(_columns(wish)))
+            changed = connection.execute(
+                update(profile).where(profile.c.id == wish.id).values(_columns(wish))
+            )
             if changed.rowcount == 0:
                 raise NotFoundError(f"There is no profile {wish.id}; it may have been erased.")
             connection.execute(delete(profile_criterion).where(profile_criterion.c.profile_id == wish.id))
@@ -97,7 +99,11 @@ class ProfileStore:
         with self._db.read() as connection:
             found: list[Profile] = []
             for start in range(0, len(wanted), _CHUNK):
-                query = select(profile).where(profile.c.id.in_(wanted[start : start + _CHUNK])).order_by(profile.c.id)
+                query = (
+                    select(profile)
+                    .where(profile.c.id.in_(wanted[start : start + _CHUNK]))
+                    .order_by(profile.c.id)
+                )
                 found.extend(_with_criteria(connection, connection.execute(query).all()))
             return found
 
@@ -121,7 +127,9 @@ class ProfileStore:
 
 def _check(wish: Profile) -> None:
     if not PACE_MIN <= wish.pace <= PACE_MAX:
-        raise UsageError(f"A pace of {wish.pace} notices a day is not offered; choose {PACE_MIN} to {PACE_MAX}.")
+        raise UsageError(
+            f"A pace of {wish.pace} notices a day is not offered; choose {PACE_MIN} to {PACE_MAX}."
+        )
 
 
 def _columns(wish: Profile) -> dict[str, Any]:
@@ -151,7 +159,11 @@ def _with_criteria(connection: Connection, rows: Sequence[Row[Any]]) -> list[Pro
         row.id: {"role": [], "place": [], "interest": [], "mute": []} for row in rows
     }
     table = profile_criterion.c
-    query = select(profile_criterion).where(table.profile_id.in_(criteria)).order_by(table.profile_id, table.position)
+    query = (
+        select(profile_criterion)
+        .where(table.profile_id.in_(criteria))
+        .order_by(table.profile_id, table.position)
+    )
     for row in connection.execute(query):
         value = FollowedPlace(row.code, row.label) if row.kind == "place" else row.code
         criteria[row.profile_id][row.kind].append(value)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, select, update
 
-from feeds.kernel.db import Database
+from feeds.kernel.db import Database, insert_one
 from profiles.tables import subscription
 from profiles.types import ChannelName, Frequency, Subscription
 
@@ -48,7 +48,7 @@ class SubscriptionStore:
         }
         with self._db.write() as connection:
             connection.execute(_end(profile_id, channel, at, "changed"))
-            new_id = connection.execute(insert(subscription).values(row)).inserted_primary_key[0]
+            new_id = insert_one(connection, subscription, row)
         return Subscription(new_id, profile_id, channel, frequency, local_hour, lang, next_due_at, at)
 
     def end(self, profile_id: int, channel: str, *, at: datetime, reason: str) -> bool:
@@ -58,15 +58,21 @@ class SubscriptionStore:
 
     def live(self, profile_id: int, channel: str) -> Subscription | None:
         """Return the live subscription of a channel, or ``None``."""
-        return next((item for item in self.of(profile_id) if item.channel == channel and item.ended_at is None), None)
+        return next(
+            (item for item in self.of(profile_id) if item.channel == channel and item.ended_at is None), None
+        )
 
     def of(self, profile_id: int) -> list[Subscription]:
         """Return every subscription of a profile, live and ended, oldest first."""
-        query = select(subscription).where(subscription.c.profile_id == profile_id).order_by(subscription.c.id)
+        query = (
+            select(subscription).where(subscription.c.profile_id == profile_id).order_by(subscription.c.id)
+        )
         with self._db.read() as connection:
             return [_subscription(row) for row in connection.execute(query)]
 
-    def due(self, now: datetime, *, channels: Sequence[str], limit: int = 1000, after: int = 0) -> list[Subscription]:
+    def due(
+        self, now: datetime, *, channels: Sequence[str], limit: int = 1000, after: int = 0
+    ) -> list[Subscription]:
         """Return live subscriptions whose time has come, by id, after the id ``after``."""
         query = (
             select(subscription)
@@ -86,7 +92,10 @@ class SubscriptionStore:
         """Move the next due time on, unless another job already did; return whether we did."""
         here = (subscription.c.id == subscription_id) & (subscription.c.next_due_at == seen_due_at)
         with self._db.write() as connection:
-            return connection.execute(update(subscription).where(here).values(next_due_at=next_due_at)).rowcount > 0
+            return (
+                connection.execute(update(subscription).where(here).values(next_due_at=next_due_at)).rowcount
+                > 0
+            )
 
     def counts(self) -> dict[str, int]:
         """Count live subscriptions by channel."""

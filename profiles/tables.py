@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, SmallInteger, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+    text,
+)
 from sqlalchemy import Float as Real
-from sqlalchemy import text
 
 from feeds.kernel.db import BigId, Instant, Json, metadata
 
@@ -141,4 +152,3 @@ stop_token = Table(
     Column("channel", String(16), nullable=False),
     Column("created_at", Instant, nullable=False),
 )
-

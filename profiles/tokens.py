@@ -101,17 +101,26 @@ class TokenStore:
     def revoke_all(self, profile_id: int, *, at: datetime) -> None:
         """End every feed token of a profile at once."""
         with self._db.write() as connection:
-            connection.execute(update(feed_token).where(feed_token.c.profile_id == profile_id).values(ends_at=at))
+            connection.execute(
+                update(feed_token).where(feed_token.c.profile_id == profile_id).values(ends_at=at)
+            )
 
     def remember_stop(self, token: str, stop: Stop, *, at: datetime) -> None:
         """Make a stop address work; doing so twice changes nothing."""
-        row = {"hash": secret_hash(token), "profile_id": stop.profile_id, "channel": stop.channel, "created_at": at}
+        row = {
+            "hash": secret_hash(token),
+            "profile_id": stop.profile_id,
+            "channel": stop.channel,
+            "created_at": at,
+        }
         with self._db.write() as connection:
             insert_missing(connection, stop_token, [row], ["hash"])
 
     def find_stop(self, token: str) -> Stop | None:
         """Return what a stop address stops, or ``None``; it never expires (old mails must work)."""
-        query = select(stop_token.c.profile_id, stop_token.c.channel).where(stop_token.c.hash == secret_hash(token))
+        query = select(stop_token.c.profile_id, stop_token.c.channel).where(
+            stop_token.c.hash == secret_hash(token)
+        )
         with self._db.read() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else Stop(row.profile_id, row.channel)

@@ -24,7 +24,11 @@ _real_connect = socket.socket.connect
 
 
 def _loopback_only(self: socket.socket, address: Any) -> None:
-    if isinstance(address, tuple) and not str(address[0]).startswith("127.") and address[0] not in ("::1", "localhost"):
+    if (
+        isinstance(address, tuple)
+        and not str(address[0]).startswith("127.")
+        and address[0] not in ("::1", "localhost")
+    ):
         raise RuntimeError(f"a test tried to reach {address[0]}; only loopback is open")
     _real_connect(self, address)
 
@@ -49,7 +53,9 @@ def real_data() -> Path:
     """The folder of real input; tests that need it skip where it is absent."""
     folder = Path(os.environ.get("MYCITY_TEST_DATA", ROOT / ".." / "shared" / "data")).resolve()
     if not (folder / "notices.jsonl").exists():
-        pytest.skip(f"real data is absent ({folder}); set MYCITY_TEST_DATA to the folder that holds notices.jsonl")
+        pytest.skip(
+            f"real data is absent ({folder}); set MYCITY_TEST_DATA to the folder that holds notices.jsonl"
+        )
     return folder
 
 
@@ -147,5 +153,3 @@ def _run(server: str, statement: str) -> None:
 
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(statement)
-
-

@@ -26,7 +26,11 @@ def content(**changes: Any) -> NoticeContent:
 
 def new_notice(guid: str = "n-1", *, tags: tuple[str, ...] = ("theme:10",), **changes: Any) -> NewNotice:
     """Return a notice ready to be stored."""
-    outer = {name: changes.pop(name) for name in ("source_id", "state", "archive", "priority", "level", "place") if name in changes}
+    outer = {
+        name: changes.pop(name)
+        for name in ("source_id", "state", "archive", "priority", "level", "place")
+        if name in changes
+    }
     made = tuple(Tag(*tag.split(":", 1), cause="test", weight=1.0) for tag in tags)
     return NewNotice(content=content(**changes), guid=guid, tags=made, **({"source_id": 1} | outer))
 

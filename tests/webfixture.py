@@ -60,14 +60,18 @@ def corrected(made: Services, editor: Actor) -> Notice:
     for name in ("title", "body"):
         content[name] = content[name].replace("3.45", "3.54")
     wanted = NoticeContent.from_dict(content)
-    return made.desk.correct(price.id, wanted, major=True, note="价格应为每立方米3.54元，此前误为3.45元。", actor=editor)
+    return made.desk.correct(
+        price.id, wanted, major=True, note="价格应为每立方米3.54元，此前误为3.45元。", actor=editor
+    )
 
 
 def draft(made: Services, writer: Actor, title: str = "【示例】关于开放社区自习室的通知") -> Notice:
     """A draft with a theme."""
     from api.web.forms import body_html, desk_tag
 
-    content = NoticeContent(title=title, body=body_html("本月起，柘渡区三处社区自习室向居民开放。\n\n时间：每天9:00—21:00。"))
+    content = NoticeContent(
+        title=title, body=body_html("本月起，柘渡区三处社区自习室向居民开放。\n\n时间：每天9:00—21:00。")
+    )
     return made.desk.write(content, tags=[desk_tag("theme:1102"), desk_tag("theme:11")], actor=writer)
 
 
@@ -77,7 +81,9 @@ def shelve(made: Services, profile: Profile, limit: int = 8) -> list[int]:
     reasons = (Reason("place", ("place:sl03", "parents"), 0.5), Reason("fresh", (), 0.1))
     picks = tuple(Pick(item.id, item.revision, "new", reasons, 0.6) for item in latest)
     version = made.editions.shelf_version(profile.id)
-    made.editions.append([NewEdition(profile.id, "daily", picks, made.clock.now() - timedelta(hours=1), version)])
+    made.editions.append(
+        [NewEdition(profile.id, "daily", picks, made.clock.now() - timedelta(hours=1), version)]
+    )
     return [item.id for item in latest]
 
 

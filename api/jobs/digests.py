@@ -17,7 +17,7 @@ from api.wiring import Services
 from delivery.compose import TEMPLATE_VERSION, compose_mail, compose_sms
 from delivery.errors import SuppressedError
 from delivery.sending import SendReport, send_batch
-from delivery.types import Delivery, Message, NewDelivery
+from delivery.types import LANES, Delivery, Message, NewDelivery
 from delivery.windows import allowed_at, daily_window, next_due
 from feeds.kernel.errors import NotFoundError
 from feeds.kernel.time import from_micros, local_date, to_micros
@@ -52,13 +52,12 @@ def plan(services: Services, *, now: datetime | None = None) -> PlanReport:
 
 def send(services: Services, *, limit: int = 500) -> SendReport:
     """Send due messages of every lane until none is left or ``limit`` is reached."""
-    lanes = ("alert", "confirmation", "immediate", "digest")
     services.outbox.release_expired(services.clock.now())
     return send_batch(
         services.outbox,
         services.channels,
         lambda row: build(services, row),
-        lanes=lanes,
+        lanes=LANES,
         limit=limit,
         clock=services.clock,
     )
@@ -118,7 +117,9 @@ def _plan_one(services: Services, subscription: Subscription, now: datetime, rep
     """Enqueue first, advance after: a crash in between plans the same key again, which adds nothing."""
     following = next_due(now, subscription.local_hour, services.zone)
     # After a pause of the scheduler one digest covers everything since the last one.
-    start = daily_window(local_date(subscription.next_due_at, services.zone), subscription.local_hour, services.zone)[0]
+    start = daily_window(
+        local_date(subscription.next_due_at, services.zone), subscription.local_hour, services.zone
+    )[0]
     end = daily_window(local_date(following, services.zone), subscription.local_hour, services.zone)[0]
     row = _row(services, subscription, (start, end), now)
     if row is None:
@@ -128,7 +129,9 @@ def _plan_one(services: Services, subscription: Subscription, now: datetime, rep
     else:
         report.planned += services.outbox.enqueue([row], now)
         report.notices.extend(notice_id for notice_id, _ in row.notices)
-    services.subscriptions.advance(subscription.id, seen_due_at=subscription.next_due_at, next_due_at=following)
+    services.subscriptions.advance(
+        subscription.id, seen_due_at=subscription.next_due_at, next_due_at=following
+    )
 
 
 def _row(
@@ -139,7 +142,12 @@ def _row(
     picks = _picks(editions)
     if not picks:
         return None
-    carried = {pair for row in services.outbox.for_profile(profile_id) if row.channel == channel for pair in row.notices}
+    carried = {
+        pair
+        for row in services.outbox.for_profile(profile_id)
+        if row.channel == channel
+        for pair in row.notices
+    }
     found = services.notices.many(pick.notice_id for pick in picks)
     shown = tuple(
         (pick.notice_id, found[pick.notice_id].revision)

@@ -30,14 +30,21 @@ class Joined:
 
 
 def join(
-    services: Services, wish: Profile, *, email: str = "", phone: str = "", digest_hour: int = 8, verified: bool = False
+    services: Services,
+    wish: Profile,
+    *,
+    email: str = "",
+    phone: str = "",
+    digest_hour: int = 8,
+    verified: bool = False,
 ) -> Joined:
     """Create a profile with a feed address and a welcome edition.
 
     Args:
         services: The joined parts.
         wish: What they chose; its id and time are ignored.
-        email, phone: For digests; empty means none.
+        email: For a daily mail; empty means none.
+        phone: For a daily SMS; empty means none.
         digest_hour: Local hour of the digests, 0 to 23.
         verified: The address was confirmed by the caller (demo, import by an operator).
 
@@ -66,7 +73,9 @@ def subscribe(services: Services, profile: Profile, channel: str, hour: int) -> 
         UsageError: If the hour is outside what the channel may use.
     """
     if channel == "sms" and not 8 <= hour < 20:
-        raise UsageError(f"Text messages are sent from 8 to 20 o'clock, not at {hour}; choose an hour in between.")
+        raise UsageError(
+            f"Text messages are sent from 8 to 20 o'clock, not at {hour}; choose an hour in between."
+        )
     if not 0 <= hour <= 23:
         raise UsageError(f"There is no hour {hour}; choose 0 to 23.")
     now = services.clock.now()
@@ -165,7 +174,9 @@ def export(services: Services, profile_id: int) -> dict[str, object]:
 
     profile = services.profiles.get(profile_id)
     contacts = [services.contacts.get(profile_id, channel) for channel in ("email", "sms")]
-    editions = services.editions.between(profile_id, profile.created_at, services.clock.now() + timedelta(days=1))
+    editions = services.editions.between(
+        profile_id, profile.created_at, services.clock.now() + timedelta(days=1)
+    )
     held: dict[str, Sequence[object]] = {
         "contacts": [asdict(item) for item in contacts if item],
         "consents": [asdict(item) for item in services.consents.all(profile_id)],

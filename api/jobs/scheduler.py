@@ -64,7 +64,11 @@ def start(services: Services) -> Callable[[], None]:
             misfire_grace_time=seconds,
         )
     timer.start()
-    return timer.shutdown
+
+    def stop() -> None:
+        timer.shutdown()
+
+    return stop
 
 
 def _guarded(name: str, tick: Callable[[Services], Any], services: Services) -> Callable[[], None]:

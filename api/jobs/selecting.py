@@ -20,7 +20,9 @@ def select_all(
     return _select(services, None, now, progress)
 
 
-def select_for(services: Services, profile_ids: Sequence[int], *, now: datetime | None = None) -> SelectReport:
+def select_for(
+    services: Services, profile_ids: Sequence[int], *, now: datetime | None = None
+) -> SelectReport:
     """Make editions for some profiles only."""
     return _select(services, profile_ids, now, None)
 

@@ -31,7 +31,8 @@ def train_model(
 
     Args:
         services: The joined parts.
-        extra_profiles, extra_rows: Simulated residents and what they did (demo only).
+        extra_profiles: Simulated residents (demo only).
+        extra_rows: What they did.
         seed: Same feedback and seed, same model bit for bit.
 
     Returns:

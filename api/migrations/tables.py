@@ -8,4 +8,10 @@ import feeds.desk.tables
 import feeds.intake.sources
 import profiles.tables
 
-TABLE_MODULES = (feeds.catalogue.tables, feeds.desk.tables, feeds.intake.sources, profiles.tables, delivery.outbox)
+TABLE_MODULES = (
+    feeds.catalogue.tables,
+    feeds.desk.tables,
+    feeds.intake.sources,
+    profiles.tables,
+    delivery.outbox,
+)

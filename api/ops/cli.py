@@ -7,6 +7,7 @@ sentence, exit code 0, 1 or 2. ``--now ISO`` sets the clock of any command.
 from __future__ import annotations
 
 import sys
+
 import typer
 
 from api.ops import commands_delivery, commands_notices, commands_people, commands_run, console

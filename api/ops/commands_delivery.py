@@ -49,8 +49,13 @@ def digests_send(limit: Annotated[int, typer.Option(min=1)] = 500) -> None:
     """Send what is due."""
     with console.services() as services:
         report = send(services, limit=limit)
-        states = ", ".join(f"{count} {state}" for state, count in sorted(report.states.items())) or "nothing was due"
-        console.say(f"{states}.", claimed=report.claimed, states=dict(report.states), errors=dict(report.errors))
+        states = (
+            ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
+            or "nothing was due"
+        )
+        console.say(
+            f"{states}.", claimed=report.claimed, states=dict(report.states), errors=dict(report.errors)
+        )
 
 
 def outbox_status() -> None:
@@ -108,4 +113,6 @@ def channels_test(channel: str, address: str) -> None:
             reference = f"<test-{int(now.timestamp())}@{services.authority}>"
             message = MailMessage(to, "MyCity test 测试", text, f"<p>{text}</p>", reference, sender, now)
         accepted = port.send(message)
-        console.say(f"Accepted by {accepted.provider}: {accepted.ref}", provider=accepted.provider, ref=accepted.ref)
+        console.say(
+            f"Accepted by {accepted.provider}: {accepted.ref}", provider=accepted.provider, ref=accepted.ref
+        )

@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     sources = typer.Typer(no_args_is_help=True, help="Upstream sources: add, list, poll, test, pause.")
     notices = typer.Typer(no_args_is_help=True, help="Notices: import, export, publish, withdraw, purge.")
-    tags = typer.Typer(no_args_is_help=True, help="Tags: what the rules say of a text, and what has no theme.")
+    tags = typer.Typer(
+        no_args_is_help=True, help="Tags: what the rules say of a text, and what has no theme."
+    )
     staff = typer.Typer(no_args_is_help=True, help="Who may use the editor pages.")
     audit = typer.Typer(no_args_is_help=True, help="The record of what was done at the desk.")
     sources.command("add")(sources_add)
@@ -45,7 +47,13 @@ def register(app: typer.Typer) -> None:
     tags.command("untagged")(tags_untagged)
     staff.command("add")(staff_add)
     audit.command("verify")(audit_verify)
-    for name, group in (("sources", sources), ("notices", notices), ("tags", tags), ("staff", staff), ("audit", audit)):
+    for name, group in (
+        ("sources", sources),
+        ("notices", notices),
+        ("tags", tags),
+        ("staff", staff),
+        ("audit", audit),
+    ):
         app.add_typer(group, name=name)
 
 
@@ -57,7 +65,9 @@ def sources_add(
     place: Annotated[str, typer.Option(help="Code of the place it speaks for; default: the city.")] = "",
     licence: Annotated[str, typer.Option(help="Licence or attribution shown with each entry.")] = "",
     minutes: Annotated[int, typer.Option(help="Poll at most this often.", min=5)] = 60,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch and show what would be stored; store nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Fetch and show what would be stored; store nothing.")
+    ] = False,
 ) -> None:
     """Add an RSS or Atom source after looking at it once."""
     with console.services() as services:
@@ -78,7 +88,8 @@ def sources_add(
             at=services.clock.now(),
         )
         console.say(
-            f"Added {source.slug} ({source.name}, {len(found.entries)} entries now); `mycity sources poll` reads it.",
+            f"Added {source.slug} ({source.name}, {len(found.entries)} entries now); "
+            "`mycity sources poll` reads it.",
             slug=source.slug,
             name=source.name,
             entries=len(found.entries),
@@ -89,7 +100,15 @@ def sources_list() -> None:
     """List sources with how they are doing."""
     with console.services() as services:
         rows = [
-            (item.slug, item.name, item.url or item.kind, item.polls, item.failures, "paused" if item.paused else "", item.last_error)
+            (
+                item.slug,
+                item.name,
+                item.url or item.kind,
+                item.polls,
+                item.failures,
+                "paused" if item.paused else "",
+                item.last_error,
+            )
             for item in services.sources.list()
         ]
         columns = ("slug", "name", "address", "polls", "failures", "state", "last_error")
@@ -98,7 +117,9 @@ def sources_list() -> None:
 
 def sources_poll(
     slug: Annotated[str, typer.Argument(help="Only this source; default: all that are due.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be stored; store nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be stored; store nothing.")
+    ] = False,
 ) -> None:
     """Poll sources and store what is new."""
     with console.services() as services:
@@ -134,11 +155,15 @@ def sources_pause(slug: str, resume: Annotated[bool, typer.Option("--resume")] =
 
 def notices_import(
     file: Path,
-    max_oddities: Annotated[int, typer.Option(help="How many oddities to print; all are counted.")] = _SHOWN_ODDITIES,
+    max_oddities: Annotated[
+        int, typer.Option(help="How many oddities to print; all are counted.")
+    ] = _SHOWN_ODDITIES,
 ) -> None:
     """Import a notice file (JSON Lines or CSV); every row that can be read is kept."""
     with console.services() as services, console.progress({"import": f"Importing {file.name}"}) as progress:
-        report = services.ingestor.import_file(file, progress=lambda done, total: progress("import", done, total))
+        report = services.ingestor.import_file(
+            file, progress=lambda done, total: progress("import", done, total)
+        )
         _say_import(services, file, report, max_oddities)
 
 
@@ -167,7 +192,11 @@ def notices_publish(notice_id: int) -> None:
             notice_id, "released", at=services.clock.now(), frm=("in_review", "scheduled")
         )
         services.audit.append(
-            "override", actor="operator", at=services.clock.now(), notice_id=notice_id, details={"step": "approve"}
+            "override",
+            actor="operator",
+            at=services.clock.now(),
+            notice_id=notice_id,
+            details={"step": "approve"},
         )
         console.say(f"Notice {notice_id} is {released.state}.", id=notice_id, state=released.state)
 
@@ -191,7 +220,12 @@ def tags_suggest(text: str, agency: Annotated[str, typer.Option()] = "") -> None
     with console.services() as services:
         tags = services.tagger.tag(title=text, text="", agency=agency)
         rows = [
-            (f"{tag.kind}:{tag.code}", services.city.label(f"{tag.kind}:{tag.code}", "zh"), round(tag.weight, 2), tag.cause)
+            (
+                f"{tag.kind}:{tag.code}",
+                services.city.label(f"{tag.kind}:{tag.code}", "zh"),
+                round(tag.weight, 2),
+                tag.cause,
+            )
             for tag in tags
         ]
         console.table("Tags 标签", ("tag", "label", "weight", "cause"), rows, "tags")
@@ -201,7 +235,10 @@ def tags_untagged(limit: Annotated[int, typer.Option(min=1)] = 50) -> None:
     """List notices that no theme rule fits, and the share of those that one does."""
     with console.services() as services:
         counts = services.notices.counts()
-        rows = [(item.id, item.content.title, item.content.lang) for item in services.notices.untagged(limit=limit)]
+        rows = [
+            (item.id, item.content.title, item.content.lang)
+            for item in services.notices.untagged(limit=limit)
+        ]
         console.table("Untagged 未归类", ("id", "title", "lang"), rows, "untagged")
         if not console.options.json:
             share = 1 - counts.untagged / counts.total if counts.total else 0.0
@@ -218,7 +255,9 @@ def staff_add(
         if agency and agency not in services.city.agencies:
             near = ", ".join(services.city.suggest(f"agency:{agency}"))
             raise UsageError(f"There is no agency {agency!r}; nearest: {near}.")
-        actor, key = services.staff.add(name, tuple(role or ["writer"]), agency=agency, at=services.clock.now())
+        actor, key = services.staff.add(
+            name, tuple(role or ["writer"]), agency=agency, at=services.clock.now()
+        )
         console.say(
             f"Added {actor.name} ({', '.join(actor.roles)}). Access key, shown only now: {key}",
             name=actor.name,
@@ -232,7 +271,11 @@ def audit_verify() -> None:
     with console.services() as services:
         verdict = services.audit.verify()
         if verdict.broken_at is not None:
-            console.say(f"The chain is broken at row {verdict.broken_at}.", rows=verdict.rows, broken_at=verdict.broken_at)
+            console.say(
+                f"The chain is broken at row {verdict.broken_at}.",
+                rows=verdict.rows,
+                broken_at=verdict.broken_at,
+            )
             raise typer.Exit(1)
         console.say(
             f"{verdict.rows} rows, unbroken; newest hash {verdict.newest_hash[:16]}…",
@@ -287,7 +330,10 @@ def _slug(url: str) -> str:
 
 
 def _show_preview(title: str, entries: Any) -> None:
-    rows = [(entry.line, entry.guid, entry.fields.get("title", ""), entry.fields.get("published", "")) for entry in entries]
+    rows = [
+        (entry.line, entry.guid, entry.fields.get("title", ""), entry.fields.get("published", ""))
+        for entry in entries
+    ]
     console.table(title or "Preview 预览", ("entry", "guid", "title", "published"), rows, "entries")
 
 
@@ -298,7 +344,11 @@ def _exported(item: Notice, names: dict[int, str]) -> dict[str, Any]:
     for name, value in values.items():
         if name in ("published", "deadline", "formed", "effective", "lapses", "expires"):
             value = from_micros(value).isoformat()
-        row[{"upstream_tags": "tags", "validity": "status", "kind": "type", "audience": "roles"}.get(name, name)] = value
+        row[
+            {"upstream_tags": "tags", "validity": "status", "kind": "type", "audience": "roles"}.get(
+                name, name
+            )
+        ] = value
     row.pop("extra", None)
     row.pop("published_precision", None)
     row.pop("deadline_precision", None)

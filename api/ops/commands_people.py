@@ -29,9 +29,15 @@ def register(app: typer.Typer) -> None:
 
 
 def new(
-    role: Annotated[list[str] | None, typer.Option(help="citizen, investor, tourist, enterprise or aid; repeatable.")] = None,
-    place: Annotated[list[str] | None, typer.Option(help="NAME or NAME=LABEL, e.g. 静安=home; repeatable.")] = None,
-    interest: Annotated[list[str] | None, typer.Option(help="theme:0402, life:graduation, word:电梯 …; repeatable.")] = None,
+    role: Annotated[
+        list[str] | None, typer.Option(help="citizen, investor, tourist, enterprise or aid; repeatable.")
+    ] = None,
+    place: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME=LABEL, e.g. 静安=home; repeatable.")
+    ] = None,
+    interest: Annotated[
+        list[str] | None, typer.Option(help="theme:0402, life:graduation, word:电梯 …; repeatable.")
+    ] = None,
     mute: Annotated[list[str] | None, typer.Option(help="A tag that must not come; repeatable.")] = None,
     lang: Annotated[list[str] | None, typer.Option(help="zh-Hans or en, best first; repeatable.")] = None,
     pace: Annotated[int, typer.Option(help="Most notices a day, 2 to 10.")] = 10,
@@ -70,7 +76,10 @@ def list_(limit: Annotated[int, typer.Option(min=1)] = 50) -> None:
     with console.services() as services:
         rows = []
         for batch in services.profiles.batches():
-            rows += [(p.id, ", ".join(p.roles), ", ".join(x.code for x in p.places), ", ".join(p.interests)) for p in batch]
+            rows += [
+                (p.id, ", ".join(p.roles), ", ".join(x.code for x in p.places), ", ".join(p.interests))
+                for p in batch
+            ]
             if len(rows) >= limit:
                 break
         console.table("Profiles 画像", ("id", "roles", "places", "interests"), rows[:limit], "profiles")
@@ -83,7 +92,9 @@ def show(profile_id: int, limit: Annotated[int, typer.Option(min=1, max=50)] = 1
         shelf = services.editions.shelf(profile_id)
         views = shelf_view(services, profile, shelf, lang=profile.lang, limit=limit)
         rows = [(view.notice_id, view.title, "；".join(view.reasons)) for view in views]
-        console.table(f"Profile {profile_id}, shelf version {shelf.version}", ("id", "title", "reasons"), rows, "picks")
+        console.table(
+            f"Profile {profile_id}, shelf version {shelf.version}", ("id", "title", "reasons"), rows, "picks"
+        )
 
 
 def export_(profile_id: int) -> None:
@@ -111,7 +122,11 @@ def verify(profile_id: int, channel: str) -> None:
         if contact is None:
             raise UsageError(f"Profile {profile_id} has no address for {channel}.")
         services.contacts.put(profile_id, channel, contact.address, at=services.clock.now(), verified=True)
-        console.say(f"The {channel} address of profile {profile_id} is confirmed.", profile=profile_id, channel=channel)
+        console.say(
+            f"The {channel} address of profile {profile_id} is confirmed.",
+            profile=profile_id,
+            channel=channel,
+        )
 
 
 def _place(services: Services, text: str) -> FollowedPlace:

@@ -38,7 +38,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    data: Annotated[Path | None, typer.Option(help="A notice file (JSON Lines or CSV) instead of the sample city.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A notice file (JSON Lines or CSV) instead of the sample city.")
+    ] = None,
     city: Annotated[str, typer.Option(help="Whose vocabulary: shili, shanghai or a folder.")] = "",
     port: Annotated[int, typer.Option(help="Port of the page.", min=1, max=65535)] = 8000,
     once: Annotated[bool, typer.Option("--once", help="Write the results and exit.")] = False,
@@ -119,7 +121,9 @@ def doctor_() -> None:
         raise typer.Exit(1)
 
 
-def train(rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the model before.")] = False) -> None:
+def train(
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the model before.")] = False,
+) -> None:
     """Train the model on what residents did, and use it from now on."""
     with console.services() as services:
         if rollback:
@@ -128,7 +132,9 @@ def train(rollback: Annotated[bool, typer.Option("--rollback", help="Go back to 
         began = time.perf_counter()
         model, name = train_model(services)
         seconds = round(time.perf_counter() - began, 2)
-        console.say(f"Trained {name} in {seconds} s; in use now.", model=name, seconds=seconds, info=str(model.info))
+        console.say(
+            f"Trained {name} in {seconds} s; in use now.", model=name, seconds=seconds, info=str(model.info)
+        )
 
 
 def select(
@@ -143,7 +149,8 @@ def select(
             total = services.profiles.count()
             report = select_all(services, progress=lambda done: progress("select", done, total))
         console.say(
-            f"{report.profiles} profiles, {report.editions} editions, {report.picks} picks in {report.seconds:.2f} s.",
+            f"{report.profiles} profiles, {report.editions} editions, {report.picks} picks "
+            f"in {report.seconds:.2f} s.",
             profiles=report.profiles,
             editions=report.editions,
             picks=report.picks,
@@ -162,7 +169,9 @@ def _serve(services: Services, port: int, *, host: str = "127.0.0.1", timer: boo
     application: Any = FeedPath(services, create_app(services))
     try:
         # No access log: a personal feed's address is a secret.
-        uvicorn.run(application, host=host, port=port, log_level="warning", access_log=False, server_header=False)
+        uvicorn.run(
+            application, host=host, port=port, log_level="warning", access_log=False, server_header=False
+        )
     finally:
         if stop is not None:
             stop()
@@ -177,8 +186,12 @@ def _port_is_free(port: int, host: str = "127.0.0.1") -> None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise UsageError(f"Port {port} is taken by another program; choose another with --port.") from error
-            raise UsageError(f"Cannot listen on {host}:{port} ({error.strerror}); choose another with --port.") from error
+                raise UsageError(
+                    f"Port {port} is taken by another program; choose another with --port."
+                ) from error
+            raise UsageError(
+                f"Cannot listen on {host}:{port} ({error.strerror}); choose another with --port."
+            ) from error
 
 
 def _say_report(made: demo_city.Demo) -> None:
@@ -199,7 +212,9 @@ def _say_report(made: demo_city.Demo) -> None:
 
 
 def _say_addresses(made: demo_city.Demo, base_url: str) -> None:
-    console.note(f"{made.services.city.name.zh} {made.services.city.name.en} is open at {base_url}  (stop with Ctrl-C)")
+    console.note(
+        f"{made.services.city.name.zh} {made.services.city.name.en} is open at {base_url}  (stop with Ctrl-C)"
+    )
     for resident in made.secrets["residents"]:
         console.note(f"  {resident['name']}: {base_url}/f/{resident['feed_token']}.rss")
         console.note(f"      manage 管理: {base_url}/me/enter/{resident['manage_secret']}")

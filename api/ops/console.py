@@ -72,7 +72,9 @@ def instant() -> datetime | None:
     try:
         return parse_instant(options.now, ZoneInfo("Asia/Shanghai"))
     except ValueError as error:
-        raise UsageError(f"--now {options.now!r} is not a time; write it like 2026-10-12T18:00+08:00.") from error
+        raise UsageError(
+            f"--now {options.now!r} is not a time; write it like 2026-10-12T18:00+08:00."
+        ) from error
 
 
 def clock() -> Clock:
@@ -177,7 +179,9 @@ def _os_sentence(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"The disk is full{place}; free some space and run the command again, finished steps are kept."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"Not allowed to write here{place}; check the folder's rights or set MYCITY_HOME to another one."
+        return (
+            f"Not allowed to write here{place}; check the folder's rights or set MYCITY_HOME to another one."
+        )
     return f"{error.strerror or error}{place}; check the path and run the command again."
 
 

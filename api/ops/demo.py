@@ -39,7 +39,15 @@ from feeds.desk.editing import SYSTEM, Desk
 from feeds.intake.sanitise import plain_to_html
 from feeds.intake.types import IngestReport
 from feeds.kernel.errors import BadInputError, MycityError, UsageError
-from feeds.kernel.time import Clock, FixedClock, OffsetClock, SystemClock, at_local_time, local_date, parse_instant
+from feeds.kernel.time import (
+    Clock,
+    FixedClock,
+    OffsetClock,
+    SystemClock,
+    at_local_time,
+    local_date,
+    parse_instant,
+)
 from profiles.types import FollowedPlace, Profile
 from recommender.simulate import simulate
 
@@ -151,7 +159,9 @@ def reopen(home: Path, *, data: Path | None, city: str, now: datetime | None, ba
     if ready != _stamp(data, city, now, base_url):
         return None
     services = build(settings, clock=_running(datetime.fromisoformat(held["clock"])), demo=True)
-    report = Report(held["city"], held["clock"], held["simulated"], held["counts"], held["seconds"], held["residents"])
+    report = Report(
+        held["city"], held["clock"], held["simulated"], held["counts"], held["seconds"], held["residents"]
+    )
     report.oddities = held["oddities"]
     return Demo(services, report, secrets)
 
@@ -334,7 +344,9 @@ def _wish(row: Mapping[str, Any]) -> Profile:
         id=0,
         created_at=datetime(1970, 1, 1, tzinfo=UTC),
         roles=tuple(row.get("roles", ())),
-        places=tuple(FollowedPlace(item["code"], item.get("label", "home")) for item in row.get("places", ())),
+        places=tuple(
+            FollowedPlace(item["code"], item.get("label", "home")) for item in row.get("places", ())
+        ),
         interests=tuple(row.get("interests", ())),
         mutes=tuple(row.get("mutes", ())),
         langs=tuple(row.get("langs") or [row.get("lang", "zh-Hans")]),
@@ -362,7 +374,9 @@ def _count_ingest(services: Services, report: Report, ingested: IngestReport) ->
     for oddity in ingested.oddities:
         report.oddities[oddity.problem] = report.oddities.get(oddity.problem, 0) + 1
     if counts.total == 0:
-        raise BadInputError("The file holds no notice that could be read; see the format in docs/notice-file.md.")
+        raise BadInputError(
+            "The file holds no notice that could be read; see the format in docs/notice-file.md."
+        )
 
 
 @contextmanager
@@ -372,6 +386,7 @@ def _notice_file(data: Path | None, city: str) -> Iterator[Path]:
             raise UsageError(f"There is no file {data}; give a notice file (JSON Lines or CSV).")
         yield data
         return
+    load_city(city)  # says so if there is no such city
     with as_file(files("feeds.cities").joinpath(city)) as folder:
         if not (folder / "notices.jsonl").is_file():
             raise UsageError(f"The city {city} ships no notices; give a file with --data.")
@@ -395,12 +410,18 @@ def _published_values(path: Path) -> Iterator[str]:
 def _fresh_folder(folder: Path) -> None:
     try:
         if folder.exists():
-            if not any((folder / name).exists() for name in ("mycity.db", "ready.json")) and any(folder.iterdir()):
-                raise UsageError(f"{folder} holds something else; empty it, or set MYCITY_HOME to another folder.")
+            if not any((folder / name).exists() for name in ("mycity.db", "ready.json")) and any(
+                folder.iterdir()
+            ):
+                raise UsageError(
+                    f"{folder} holds something else; empty it, or set MYCITY_HOME to another folder."
+                )
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
     except OSError as error:
-        raise UsageError(f"The folder {folder} cannot be made ({error.strerror}); set MYCITY_HOME to another one.") from error
+        raise UsageError(
+            f"The folder {folder} cannot be made ({error.strerror}); set MYCITY_HOME to another one."
+        ) from error
 
 
 def _stamp(data: Path | None, city: str, now: datetime | None, base_url: str) -> dict[str, Any]:

@@ -54,7 +54,9 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _python(_: Settings) -> Iterator[Finding]:
     ours = version("mycity") if _installed("mycity") else "not installed"
-    yield Finding("python", "ok", f"Python {sys.version.split()[0]}, MyCity {ours}, SQLite {sqlite3.sqlite_version}.")
+    yield Finding(
+        "python", "ok", f"Python {sys.version.split()[0]}, MyCity {ours}, SQLite {sqlite3.sqlite_version}."
+    )
     if sqlite3.sqlite_version_info < (3, 35):
         yield Finding("sqlite", "bad", "SQLite is older than 3.35; use a newer Python build.")
 
@@ -65,7 +67,11 @@ def _packages(_: Settings) -> Iterator[Finding]:
     for name in OUR_PACKAGES:
         others = sorted(set(owners.get(name, [])) - {"mycity"})
         if others:
-            yield Finding("packages", "bad", f"The package {name!r} also belongs to {', '.join(others)}; use an own venv.")
+            yield Finding(
+                "packages",
+                "bad",
+                f"The package {name!r} also belongs to {', '.join(others)}; use an own venv.",
+            )
     yield Finding("packages", "ok", "The five packages are ours alone.")
 
 
@@ -91,7 +97,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
     if stands == known:
         yield Finding("database", "ok", f"{database.dialect}, schema {stands}.")
     else:
-        yield Finding("database", "note", f"{database.dialect}, schema {stands}, newest {known}; run `mycity migrate`.")
+        yield Finding(
+            "database", "note", f"{database.dialect}, schema {stands}, newest {known}; run `mycity migrate`."
+        )
 
 
 def _key(settings: Settings) -> Iterator[Finding]:
@@ -110,16 +118,24 @@ def _model(settings: Settings) -> Iterator[Finding]:
     model = shelf.load_current()
     if model is None:
         why = getattr(shelf, "problem", "") or "none trained yet"
-        yield Finding("model", "note", f"No model in use ({why}); picks are made by rules. This installation {training}.")
+        yield Finding(
+            "model",
+            "note",
+            f"No model in use ({why}); picks are made by rules. This installation {training}.",
+        )
     else:
         yield Finding("model", "ok", f"{shelf.current()} in use; this installation {training}.")
 
 
 def _mail(settings: Settings) -> Iterator[Finding]:
     if settings.smtp_url and settings.mail_from:
-        yield Finding("mail", "ok", f"real mail as {settings.mail_from}; try `mycity channels test email ADDRESS`.")
+        yield Finding(
+            "mail", "ok", f"real mail as {settings.mail_from}; try `mycity channels test email ADDRESS`."
+        )
     else:
-        yield Finding("mail", "note", "mail is only captured; set MYCITY_SMTP_URL and MYCITY_MAIL_FROM to send.")
+        yield Finding(
+            "mail", "note", "mail is only captured; set MYCITY_SMTP_URL and MYCITY_MAIL_FROM to send."
+        )
 
 
 def _installed(name: str) -> bool:

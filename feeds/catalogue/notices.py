@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
+from feeds.catalogue.tagging import Level as Level
 from feeds.catalogue.tagging import Tag
 from feeds.kernel.ids import content_hash
 from feeds.kernel.time import from_micros, to_micros
 
 State = Literal["draft", "in_review", "scheduled", "released", "superseded", "withdrawn", "expired", "purged"]
-Level = Literal["country", "city", "district", "street", "elsewhere", "unknown"]
 Precision = Literal["instant", "day", "month"]
 Priority = Literal["normal", "mandatory", "emergency"]
 LinkKind = Literal["interprets", "corrects", "repeals", "reprints", "language_of", "duplicate_of"]

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, TextClause, bindparam, func, select, text
 
 from feeds.catalogue.notices import PUBLIC_STATES, Notice
 from feeds.catalogue.store import NoticeStore
@@ -50,8 +50,10 @@ class Search:
             return []
         with self._db.read() as connection:
             numbered = _by_doc_no(connection, query)
-            rows = _rows(connection, words, "all") or (_rows(connection, words, "any") if len(words) > 1 else [])
-            scores = _bm25(connection, words, rows) | {notice_id: math.inf for notice_id in numbered}
+            rows = _rows(connection, words, "all") or (
+                _rows(connection, words, "any") if len(words) > 1 else []
+            )
+            scores = _bm25(connection, words, rows) | dict.fromkeys(numbered, math.inf)
         found = self._notices.many(scores)
         shown = sorted(found.values(), key=lambda n: (scores[n.id], n.fresh_at, n.id), reverse=True)
         return [(item, scores[item.id]) for item in shown[:limit]]
@@ -61,7 +63,11 @@ def _by_doc_no(connection: Connection, query: str) -> list[int]:
     key = doc_key(query.strip())
     if len(key) < 4:
         return []
-    return list(connection.scalars(select(notice.c.id).where(notice.c.doc_key == key, notice.c.state.in_(PUBLIC_STATES))))
+    return list(
+        connection.scalars(
+            select(notice.c.id).where(notice.c.doc_key == key, notice.c.state.in_(PUBLIC_STATES))
+        )
+    )
 
 
 def _rows(connection: Connection, words: Sequence[str], mode: str) -> list[tuple[int, Counter[str], int]]:
@@ -83,7 +89,7 @@ def _rows(connection: Connection, words: Sequence[str], mode: str) -> list[tuple
     return rows
 
 
-def _match(connection: Connection, words: Sequence[str], mode: str) -> object:
+def _match(connection: Connection, words: Sequence[str], mode: str) -> TextClause:
     if connection.dialect.name == "postgresql":
         quoted = ("'" + word.replace("'", "''") + "'" for word in words)
         query = (" & " if mode == "all" else " | ").join(quoted)
@@ -103,7 +109,8 @@ def _bm25(
     average = float(mean or 1)
     return {
         notice_id: sum(
-            idf[word] * n * (_K1 + 1) / (n + _K1 * (1 - _B + _B * length / average)) for word, n in counts.items()
+            idf[word] * n * (_K1 + 1) / (n + _K1 * (1 - _B + _B * length / average))
+            for word, n in counts.items()
         )
         for notice_id, counts, length in rows
     }

@@ -12,7 +12,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from feeds.catalogue.notices import (
@@ -27,7 +39,15 @@ from feeds.catalogue.notices import (
     State,
     StoredKey,
 )
-from feeds.catalogue.tables import counter, installation, notice, notice_link, notice_revision, notice_tag, notice_words
+from feeds.catalogue.tables import (
+    counter,
+    installation,
+    notice,
+    notice_link,
+    notice_revision,
+    notice_tag,
+    notice_words,
+)
 from feeds.catalogue.tagging import Tag
 from feeds.catalogue.words import cut, doc_key
 from feeds.kernel.db import Database, insert_missing, upsert
@@ -95,11 +115,16 @@ class NoticeStore:
                     number += 1
                 rows.append(_new_row(item, at, number if item.state == "released" else 0))
             ids = _insert_returning(connection, rows)
-            connection.execute(insert(notice_revision), [_first_revision(i, n, at) for i, n in zip(ids, notices, strict=True)])
+            connection.execute(
+                insert(notice_revision),
+                [_first_revision(i, n, at) for i, n in zip(ids, notices, strict=True)],
+            )
             tags = [_tag_row(i, tag) for i, n in zip(ids, notices, strict=True) for tag in n.tags]
             if tags:
                 connection.execute(insert(notice_tag), tags)
-            connection.execute(insert(notice_words), [_words_row(i, n.content) for i, n in zip(ids, notices, strict=True)])
+            connection.execute(
+                insert(notice_words), [_words_row(i, n.content) for i, n in zip(ids, notices, strict=True)]
+            )
             return ids
 
     def revise(
@@ -143,7 +168,9 @@ class NoticeStore:
             _must_get(connection, notice_id)
             _replace_tags(connection, notice_id, tags)
 
-    def set_state(self, notice_id: int, state: State, *, at: datetime, reason: str = "", frm: Sequence[State] = ()) -> Notice:
+    def set_state(
+        self, notice_id: int, state: State, *, at: datetime, reason: str = "", frm: Sequence[State] = ()
+    ) -> Notice:
         """Move a notice to another state; becoming or having been public is a material change.
 
         Args:
@@ -160,7 +187,9 @@ class NoticeStore:
         with self._db.write() as connection:
             row = _must_get(connection, notice_id)
             if frm and row.state not in frm:
-                raise ConflictError(f"Notice {notice_id} is {row.state}, not {' or '.join(frm)}; reload the page.")
+                raise ConflictError(
+                    f"Notice {notice_id} is {row.state}, not {' or '.join(frm)}; reload the page."
+                )
             changed: dict[str, Any] = {"state": state, "reason": reason}
             if state == "released" and row.released_at is None:
                 changed |= {"released_at": at}
@@ -217,12 +246,21 @@ class NoticeStore:
         with self._db.read() as connection:
             return {item.id: item for part in _chunks(wanted) for item in _load(connection, part)}
 
-    def latest(self, which: NoticeFilter, *, limit: int = 50, before: tuple[datetime, int] | None = None) -> list[Notice]:
+    def latest(
+        self, which: NoticeFilter, *, limit: int = 50, before: tuple[datetime, int] | None = None
+    ) -> list[Notice]:
         """List notices, freshest first; ties go to the larger id. ``before`` continues a list."""
-        query = select(notice).where(_matches(which)).order_by(notice.c.fresh_at.desc(), notice.c.id.desc()).limit(limit)
+        query = (
+            select(notice)
+            .where(_matches(which))
+            .order_by(notice.c.fresh_at.desc(), notice.c.id.desc())
+            .limit(limit)
+        )
         if before is not None:
             instant, last = before
-            query = query.where(or_(notice.c.fresh_at < instant, and_(notice.c.fresh_at == instant, notice.c.id < last)))
+            query = query.where(
+                or_(notice.c.fresh_at < instant, and_(notice.c.fresh_at == instant, notice.c.id < last))
+            )
         with self._db.read() as connection:
             return _with_tags(connection, connection.execute(query).all())
 
@@ -261,10 +299,22 @@ class NoticeStore:
 
     def revisions(self, notice_id: int) -> list[Revision]:
         """Return every kept revision, oldest first."""
-        query = select(notice_revision).where(notice_revision.c.notice_id == notice_id).order_by(notice_revision.c.revision)
+        query = (
+            select(notice_revision)
+            .where(notice_revision.c.notice_id == notice_id)
+            .order_by(notice_revision.c.revision)
+        )
         with self._db.read() as connection:
             return [
-                Revision(r.notice_id, r.revision, r.made_at, r.actor, r.note, r.major, NoticeContent.from_dict(r.content))
+                Revision(
+                    r.notice_id,
+                    r.revision,
+                    r.made_at,
+                    r.actor,
+                    r.note,
+                    r.major,
+                    NoticeContent.from_dict(r.content),
+                )
                 for r in connection.execute(query)
             ]
 
@@ -277,7 +327,9 @@ class NoticeStore:
                 for row in connection.execute(query):
                     if row.revision == wanted[row.notice_id]:
                         content = NoticeContent.from_dict(row.content)
-                        found[row.notice_id] = replace(found[row.notice_id], revision=row.revision, content=content)
+                        found[row.notice_id] = replace(
+                            found[row.notice_id], revision=row.revision, content=content
+                        )
         return {i: item for i, item in found.items() if item.state != "purged"}
 
     def last_major(self, ids: Iterable[int]) -> dict[int, Revision]:
@@ -287,19 +339,30 @@ class NoticeStore:
             for part in _chunks(list(ids)):
                 query = (
                     select(notice_revision)
-                    .where(notice_revision.c.notice_id.in_(part), notice_revision.c.revision > 1, notice_revision.c.major)
+                    .where(
+                        notice_revision.c.notice_id.in_(part),
+                        notice_revision.c.revision > 1,
+                        notice_revision.c.major,
+                    )
                     .order_by(notice_revision.c.notice_id, notice_revision.c.revision)
                 )
                 for r in connection.execute(query):
                     content = NoticeContent.from_dict(r.content)
-                    found[r.notice_id] = Revision(r.notice_id, r.revision, r.made_at, r.actor, r.note, r.major, content)
+                    found[r.notice_id] = Revision(
+                        r.notice_id, r.revision, r.made_at, r.actor, r.note, r.major, content
+                    )
         return found
 
     def links(self, notice_id: int) -> list[Link]:
         """Return the links from and to a notice."""
-        query = select(notice_link).where(or_(notice_link.c.from_id == notice_id, notice_link.c.to_id == notice_id))
+        query = select(notice_link).where(
+            or_(notice_link.c.from_id == notice_id, notice_link.c.to_id == notice_id)
+        )
         with self._db.read() as connection:
-            return [Link(r.from_id, r.to_id, r.kind) for r in connection.execute(query.order_by(notice_link.c.kind))]
+            return [
+                Link(r.from_id, r.to_id, r.kind)
+                for r in connection.execute(query.order_by(notice_link.c.kind))
+            ]
 
     def material_number(self) -> int:
         """Return the newest number of the material sequence; 0 if nothing was ever released."""
@@ -323,7 +386,9 @@ class NoticeStore:
     def untagged(self, *, limit: int = 200) -> list[Notice]:
         """List notices without a theme, for an editor."""
         has_theme = exists().where(notice_tag.c.notice_id == notice.c.id, notice_tag.c.kind == "theme")
-        query = select(notice).where(~has_theme, notice.c.state != "purged").order_by(notice.c.id).limit(limit)
+        query = (
+            select(notice).where(~has_theme, notice.c.state != "purged").order_by(notice.c.id).limit(limit)
+        )
         with self._db.read() as connection:
             return _with_tags(connection, connection.execute(query).all())
 
@@ -341,7 +406,9 @@ class NoticeStore:
     def newest(self) -> datetime | None:
         """Return the freshest instant in the catalogue (the data's own "today"), if any."""
         with self._db.read() as connection:
-            return connection.scalar(select(func.max(notice.c.fresh_at)).where(notice.c.state.in_(PUBLIC_STATES)))
+            return connection.scalar(
+                select(func.max(notice.c.fresh_at)).where(notice.c.state.in_(PUBLIC_STATES))
+            )
 
     # -- the installation --------------------------------------------------------------------------
 
@@ -424,13 +491,21 @@ def _revision_row(
 
 
 def _tag_row(notice_id: int, tag: Tag) -> dict[str, Any]:
-    return {"notice_id": notice_id, "kind": tag.kind, "code": tag.code, "cause": tag.cause, "weight": tag.weight}
+    return {
+        "notice_id": notice_id,
+        "kind": tag.kind,
+        "code": tag.code,
+        "cause": tag.cause,
+        "weight": tag.weight,
+    }
 
 
 def _words_row(notice_id: int, content: NoticeContent) -> dict[str, Any]:
     # Markup never holds a word of ours apart from tag names, so a plain strip by the cutter's
     # word pattern would index "p" and "a"; take the text between tags instead.
-    words = cut(" ".join((content.title, content.title_en, content.doc_no, content.agency, _text(content.body))))
+    words = cut(
+        " ".join((content.title, content.title_en, content.doc_no, content.agency, _text(content.body)))
+    )
     return {"notice_id": notice_id, "words": " ".join(words), "length": min(len(words), 32767)}
 
 
@@ -473,7 +548,9 @@ def _with_tags(connection: Connection, rows: Sequence[Row[Any]]) -> list[Notice]
     tags: dict[int, list[Tag]] = {row.id: [] for row in rows}
     for part in _chunks(list(tags)):
         query = select(notice_tag).where(notice_tag.c.notice_id.in_(part))
-        for row in connection.execute(query.order_by(notice_tag.c.weight.desc(), notice_tag.c.kind, notice_tag.c.code)):
+        for row in connection.execute(
+            query.order_by(notice_tag.c.weight.desc(), notice_tag.c.kind, notice_tag.c.code)
+        ):
             tags[row.notice_id].append(Tag(row.kind, row.code, row.cause, row.weight))
     return [_notice(row, tuple(tags[row.id])) for row in rows]
 
@@ -526,6 +603,3 @@ def _tagged(kind: str, codes: Sequence[str]) -> Any:
 def _chunks(items: Sequence[_T]) -> Iterable[Sequence[_T]]:
     for start in range(0, len(items), _CHUNK):
         yield items[start : start + _CHUNK]
-
-
-

@@ -5,7 +5,18 @@ Columns are what is filtered, sorted or joined; everything else a revision says 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, SmallInteger, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy import Float as Real
 
 from feeds.kernel.db import BigId, Instant, Json, metadata

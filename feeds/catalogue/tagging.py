@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Literal
 
 import opencc
 from ahocorasick_rs import AhoCorasick
@@ -28,7 +29,13 @@ INSIST = 4
 
 _CITY_WORDS = frozenset({"市级", "本市", "全市"})
 _COUNTRY_WORDS = frozenset({"全国", "国家级", "中央", "国家"})
-_LOCAL_WORDS = {"区级": "district", "区县级": "district", "街镇级": "street", "街道级": "street"}
+Level = Literal["country", "city", "district", "street", "elsewhere", "unknown"]
+_LEVEL_OF_KIND: Mapping[str, Level] = {
+    "country": "country", "province": "country", "city": "city", "district": "district", "street": "street",
+    "elsewhere": "elsewhere",
+}  # fmt: skip
+_FINEST_FIRST: tuple[Level, ...] = ("street", "district", "city", "country")
+_LOCAL_WORDS: Mapping[str, Level] = {"区级": "district", "区县级": "district", "街镇级": "street", "街道级": "street"}
 _VAGUE_WORDS = frozenset({"", "其他", "其它", "未知", "不限", "unknown", "other"})
 _ISSUER = re.compile(
     r"^(?:[^《]{2,120}?(?:局|委员会|委|办公室|办公厅|政府|办事处|院|厅|部|处)\s*(?=关于)|[^《]{2,60}?(?:令|公告)\s*:)"
@@ -180,7 +187,7 @@ class Tagger:
 
     def jurisdiction(
         self, *, tags: Iterable[Tag], region: str, source_place: str | None = None
-    ) -> tuple[str, str | None]:
+    ) -> tuple[Level, str | None]:
         """Where a notice has force.
 
         Args:
@@ -337,17 +344,16 @@ class Tagger:
         place = self._region_place(region)
         return place is None or place.kind == "elsewhere"
 
-    def _level(self, place: Place) -> str:
+    def _level(self, place: Place) -> Level:
         if place.kind == "zone":
             return "street" if self._city.places[place.parent].kind == "district" else "district"
-        return "country" if place.kind == "province" else place.kind
+        return _LEVEL_OF_KIND[place.kind]
 
-    def _narrowest(self, strong: list[Tag], level: str) -> tuple[str, str] | None:
+    def _narrowest(self, strong: list[Tag], level: Level) -> tuple[Level, str] | None:
         """The one place of the finest level named, not below ``level``; of two, what holds both."""
-        order = ("street", "district", "city", "country")
         for source in ("@agency:", "@title:", "@region:"):
             named = {tag.code for tag in strong if source in tag.cause and f"place.{tag.code}@" in tag.cause}
-            for step in order[order.index(level) :]:
+            for step in _FINEST_FIRST[_FINEST_FIRST.index(level) :]:
                 here = {c for n in named for c in (n, *self._city.ancestors(n)) if self._at(c, step)}
                 if len(here) == 1:
                     return step, here.pop()

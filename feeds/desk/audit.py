@@ -39,7 +39,13 @@ class AuditLog:
         self._db = database
 
     def append(
-        self, action: str, *, actor: str, at: datetime, notice_id: int | None = None, details: Mapping[str, Any]
+        self,
+        action: str,
+        *,
+        actor: str,
+        at: datetime,
+        notice_id: int | None = None,
+        details: Mapping[str, Any],
     ) -> None:
         """Add one row at the end of the chain."""
         with self._db.write() as connection:
@@ -60,7 +66,7 @@ class AuditLog:
         with self._db.read() as connection:
             for row in connection.execute(select(audit).order_by(audit.c.id)):
                 rows += 1
-                if row.previous != previous or _row_hash(row._mapping) != row.hash:
+                if row.previous != previous or _row_hash(dict(row._mapping)) != row.hash:
                     return Verdict(rows, row.id, previous)
                 previous = row.hash
         return Verdict(rows, None, previous)
@@ -82,6 +88,13 @@ def _last_hash(connection: Connection) -> str:
 
 
 def _row_hash(row: Mapping[str, Any]) -> str:
-    said = [to_micros(row["at"]), row["actor"], row["action"], row["notice_id"], row["details"], row["previous"]]
+    said = [
+        to_micros(row["at"]),
+        row["actor"],
+        row["action"],
+        row["notice_id"],
+        row["details"],
+        row["previous"],
+    ]
     encoded = json.dumps(said, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(encoded.encode()).hexdigest()

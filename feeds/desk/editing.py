@@ -70,7 +70,9 @@ class Desk:
         _check(content)
         notice = self._notices.get(notice_id)
         if notice.state != "draft":
-            raise UsageError(f"Notice {notice_id} is {notice.state}; use a correction for what is already public.")
+            raise UsageError(
+                f"Notice {notice_id} is {notice.state}; use a correction for what is already public."
+            )
         return self._revise(notice, content, tags, major=False, note="", actor=actor)
 
     def submit(self, notice_id: int, actor: Actor) -> Notice:
@@ -103,7 +105,14 @@ class Desk:
         return moved
 
     def correct(
-        self, notice_id: int, content: NoticeContent, *, major: bool, note: str, actor: Actor, tags: Sequence[Tag] = ()
+        self,
+        notice_id: int,
+        content: NoticeContent,
+        *,
+        major: bool,
+        note: str,
+        actor: Actor,
+        tags: Sequence[Tag] = (),
     ) -> Notice:
         """Correct a public notice; a major correction reaches those who got the old text.
 
@@ -122,7 +131,9 @@ class Desk:
         _check(content)
         notice = self._notices.get(notice_id)
         if notice.state != "released":
-            raise UsageError(f"Notice {notice_id} is {notice.state}; only a released notice can be corrected.")
+            raise UsageError(
+                f"Notice {notice_id} is {notice.state}; only a released notice can be corrected."
+            )
         if content.hash() == notice.content.hash():
             raise UsageError("Nothing was changed; there is nothing to correct.")
         if major and not note.strip():
@@ -164,7 +175,14 @@ class Desk:
         )
 
     def _revise(
-        self, notice: Notice, content: NoticeContent, tags: Sequence[Tag], *, major: bool, note: str, actor: Actor
+        self,
+        notice: Notice,
+        content: NoticeContent,
+        tags: Sequence[Tag],
+        *,
+        major: bool,
+        note: str,
+        actor: Actor,
     ) -> Notice:
         level, place = self._tagger.jurisdiction(tags=tags, region=content.region)
         if level == "unknown":
@@ -192,7 +210,9 @@ class Desk:
         return hands
 
     def _log(self, action: str, actor: Actor, notice_id: int, **details: object) -> None:
-        self._audit.append(action, actor=actor.label, at=self._clock.now(), notice_id=notice_id, details=details)
+        self._audit.append(
+            action, actor=actor.label, at=self._clock.now(), notice_id=notice_id, details=details
+        )
 
 
 def _require(actor: Actor, role: str, what: str) -> None:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from feeds.desk.tables import staff
-from feeds.kernel.db import Database
+from feeds.kernel.db import Database, insert_one
 from feeds.kernel.errors import UsageError
 
 ROLES = ("writer", "editor")
@@ -74,9 +74,11 @@ class StaffStore:
         }
         try:
             with self._db.write() as connection:
-                new_id = connection.execute(insert(staff).values(row)).inserted_primary_key[0]
+                new_id = insert_one(connection, staff, row)
         except IntegrityError as error:
-            raise UsageError(f"There is already a member of staff called {name!r}; give another name.") from error
+            raise UsageError(
+                f"There is already a member of staff called {name!r}; give another name."
+            ) from error
         return Actor(name, new_id, roles, agency), key
 
     def any(self) -> bool:

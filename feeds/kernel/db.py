@@ -12,7 +12,18 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Dialect, Engine, Integer, MetaData, Table, Text, create_engine, event
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Dialect,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    event,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -58,7 +69,11 @@ class Json(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """Serialise; ``None`` stays NULL."""
-        return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return (
+            None
+            if value is None
+            else json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        )
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Parse."""
@@ -103,6 +118,14 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def insert_one(connection: Connection, table: Table, row: Mapping[str, Any]) -> int:
+    """Insert one row and return the number the database gave it."""
+    made = connection.execute(table.insert().values(row)).inserted_primary_key
+    if made is None:
+        raise StorageError(f"The table {table.name} gave no number to a new row; check its primary key.")
+    return int(made[0])
 
 
 def insert_missing(
@@ -182,7 +205,7 @@ def _advice(text: str) -> str:
     lowered = text.lower()
     first = text.splitlines()[0] if text else "no reason given"
     if "disk is full" in lowered or "no space left" in lowered:
-        return f"The disk is full ({first}); nothing of this step was kept. Free some space and run the command again."
+        return f"The disk is full ({first}); nothing of this step was kept. Free some space and run it again."
     if "no such table" in lowered or "does not exist" in lowered:
         return f"The database has no tables yet, or old ones ({first}); run `mycity migrate` first."
     if "locked" in lowered:

@@ -63,9 +63,27 @@ def services(database: Database, tmp_path: Path) -> Iterator[Services]:
     made = build(read_settings({}, home=tmp_path, city="shili"), clock=clock, database=database, demo=True)
     made.notices.add(
         [
-            new_notice("a", title="【示例】第一季度纳税申报提醒", tags=("theme:04", "theme:0402", "role:enterprise"), level="city", place="sl"),
-            new_notice("b", title="【示例】临时救助申请办法", tags=("theme:17", "theme:1706", "role:aid"), level="city", place="sl"),
-            new_notice("c", title="【示例】海滨步道开放", tags=("theme:08", "theme:0805", "role:tourist"), level="city", place="sl"),
+            new_notice(
+                "a",
+                title="【示例】第一季度纳税申报提醒",
+                tags=("theme:04", "theme:0402", "role:enterprise"),
+                level="city",
+                place="sl",
+            ),
+            new_notice(
+                "b",
+                title="【示例】临时救助申请办法",
+                tags=("theme:17", "theme:1706", "role:aid"),
+                level="city",
+                place="sl",
+            ),
+            new_notice(
+                "c",
+                title="【示例】海滨步道开放",
+                tags=("theme:08", "theme:0805", "role:tourist"),
+                level="city",
+                place="sl",
+            ),
         ],
         at=NOW - timedelta(hours=1),
     )
@@ -79,12 +97,16 @@ def path(services: Services) -> FeedPath:
 
 @pytest.fixture
 def joined(services: Services) -> joining.Joined:
-    wish = profile(roles=("enterprise", "aid"), places=(FollowedPlace("sl"),), interests=("theme:0402", "theme:1706"))
+    wish = profile(
+        roles=("enterprise", "aid"), places=(FollowedPlace("sl"),), interests=("theme:0402", "theme:1706")
+    )
     return joining.join(services, wish)
 
 
 @pytest.mark.parametrize("fmt", ["rss", "atom", "json"])
-def test_a_personal_feed_is_read_whole_then_not_again(path: FeedPath, joined: joining.Joined, fmt: str) -> None:
+def test_a_personal_feed_is_read_whole_then_not_again(
+    path: FeedPath, joined: joining.Joined, fmt: str
+) -> None:
     url = f"/f/{joined.feed_token}.{fmt}"
     first = ask(path, url)
     assert first.status == 200
@@ -100,7 +122,10 @@ def test_a_personal_feed_is_read_whole_then_not_again(path: FeedPath, joined: jo
         {"if_none_match": "*"},
     ):
         assert ask(path, url, **condition).status == 304, condition
-    assert ask(path, url, if_none_match='"other"', if_modified_since=first.headers["last-modified"]).status == 200
+    assert (
+        ask(path, url, if_none_match='"other"', if_modified_since=first.headers["last-modified"]).status
+        == 200
+    )
 
 
 def test_rendering_again_gives_the_same_bytes(services: Services, joined: joining.Joined) -> None:
@@ -122,7 +147,9 @@ def test_head_gzip_methods_and_stray_queries(path: FeedPath, joined: joining.Joi
     assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_unknown_and_ended_addresses_look_the_same(path: FeedPath, services: Services, joined: joining.Joined) -> None:
+def test_unknown_and_ended_addresses_look_the_same(
+    path: FeedPath, services: Services, joined: joining.Joined
+) -> None:
     url = f"/f/{joined.feed_token}.rss"
     assert ask(path, url).status == 200
     joining.new_feed_address(services, joined.profile.id)
@@ -131,7 +158,9 @@ def test_unknown_and_ended_addresses_look_the_same(path: FeedPath, services: Ser
     assert (ended.body, ended.headers) == (unknown.body, unknown.headers)
 
 
-def test_no_role_word_and_no_secret_stand_in_a_personal_feed(path: FeedPath, services: Services, joined: joining.Joined) -> None:
+def test_no_role_word_and_no_secret_stand_in_a_personal_feed(
+    path: FeedPath, services: Services, joined: joining.Joined
+) -> None:
     for fmt in ("rss", "atom", "json"):
         text = ask(path, f"/f/{joined.feed_token}.{fmt}").body.decode()
         assert joined.feed_token not in text
@@ -140,7 +169,11 @@ def test_no_role_word_and_no_secret_stand_in_a_personal_feed(path: FeedPath, ser
             for word in (role.label.zh, role.label.en):
                 assert f"“{word}”" not in text
         assert "需要帮助" not in text
-        for quoted in ("“扶贫”", ">扶贫<", '"扶贫"'):  # a sensitive theme is not named, though its notice is there
+        for quoted in (
+            "“扶贫”",
+            ">扶贫<",
+            '"扶贫"',
+        ):  # a sensitive theme is not named, though its notice is there
             assert quoted not in text
         assert "临时救助申请办法" in text
 
@@ -153,7 +186,9 @@ def test_a_discreet_profile_gets_neutral_entries(path: FeedPath, services: Servi
     assert "您关注的事项有更新" in text
 
 
-def test_a_major_correction_moves_updated_once_and_a_typo_never(path: FeedPath, services: Services, joined: joining.Joined) -> None:
+def test_a_major_correction_moves_updated_once_and_a_typo_never(
+    path: FeedPath, services: Services, joined: joining.Joined
+) -> None:
     url = f"/f/{joined.feed_token}.atom"
     clock = services.clock
     assert isinstance(clock, FixedClock)
@@ -162,7 +197,11 @@ def test_a_major_correction_moves_updated_once_and_a_typo_never(path: FeedPath, 
         services_path = FeedPath(services, behind)
         for item in ElementTree.fromstring(ask(services_path, url).body).findall(f"{ATOM}entry"):
             if "纳税" in (item.findtext(f"{ATOM}title") or ""):
-                return item.findtext(f"{ATOM}id") or "", item.findtext(f"{ATOM}updated") or "", item.findtext(f"{ATOM}title") or ""
+                return (
+                    item.findtext(f"{ATOM}id") or "",
+                    item.findtext(f"{ATOM}updated") or "",
+                    item.findtext(f"{ATOM}title") or "",
+                )
         raise AssertionError("the entry is gone")
 
     before = entry()
@@ -172,7 +211,9 @@ def test_a_major_correction_moves_updated_once_and_a_typo_never(path: FeedPath, 
     services.desk.correct(notice.id, corrected, major=True, note="日期有误", actor=SYSTEM)
     after = entry()
     clock.advance(timedelta(minutes=40))
-    services.desk.correct(notice.id, replace(corrected, body="<p>改字</p>"), major=False, note="", actor=SYSTEM)
+    services.desk.correct(
+        notice.id, replace(corrected, body="<p>改字</p>"), major=False, note="", actor=SYSTEM
+    )
     typo = entry()
     assert before[0] == after[0] == typo[0]
     assert before[1] < after[1] == typo[1]
@@ -180,18 +221,24 @@ def test_a_major_correction_moves_updated_once_and_a_typo_never(path: FeedPath, 
     assert services.audit.verify().broken_at is None
 
 
-def test_a_minor_edit_is_shown_without_a_new_etag(path: FeedPath, services: Services, joined: joining.Joined) -> None:
+def test_a_minor_edit_is_shown_without_a_new_etag(
+    path: FeedPath, services: Services, joined: joining.Joined
+) -> None:
     url = f"/f/{joined.feed_token}.atom"
     first = ask(path, url)
     [notice] = [item for item in services.notices.latest(_all()) if item.guid == "a"]
-    services.desk.correct(notice.id, replace(notice.content, body="<p>改正了错字</p>"), major=False, note="", actor=SYSTEM)
+    services.desk.correct(
+        notice.id, replace(notice.content, body="<p>改正了错字</p>"), major=False, note="", actor=SYSTEM
+    )
     path._numbers = (-1.0, (0, 0))
     second = ask(path, url)
     assert "改正了错字" in second.body.decode()
     assert second.headers["etag"] == first.headers["etag"]
 
 
-def test_a_withdrawn_notice_stays_in_the_feed_marked(path: FeedPath, services: Services, joined: joining.Joined) -> None:
+def test_a_withdrawn_notice_stays_in_the_feed_marked(
+    path: FeedPath, services: Services, joined: joining.Joined
+) -> None:
     [notice] = [item for item in services.notices.latest(_all()) if item.guid == "a"]
     services.desk.withdraw(notice.id, "依据失效", SYSTEM)
     text = ask(path, f"/f/{joined.feed_token}.json").body.decode()
@@ -210,7 +257,9 @@ def test_public_feeds_are_for_everybody(path: FeedPath, kind: str) -> None:
             assert json.loads(answer.body)["version"] == "https://jsonfeed.org/version/1.1"
         else:
             ElementTree.fromstring(answer.body)
-        assert ask(path, f"/feeds/{kind}.{fmt}", query=query, if_none_match=answer.headers["etag"]).status == 304
+        assert (
+            ask(path, f"/feeds/{kind}.{fmt}", query=query, if_none_match=answer.headers["etag"]).status == 304
+        )
 
 
 def test_an_unknown_public_feed_says_so(path: FeedPath) -> None:
@@ -224,13 +273,18 @@ def test_everything_else_goes_behind(path: FeedPath) -> None:
         assert ask(path, other).status == 418
 
 
-def test_impressions_are_noted_once_a_shelf_and_never_on_a_304(path: FeedPath, services: Services, joined: joining.Joined) -> None:
+def test_impressions_are_noted_once_a_shelf_and_never_on_a_304(
+    path: FeedPath, services: Services, joined: joining.Joined
+) -> None:
     url = f"/f/{joined.feed_token}.rss"
     tag = ask(path, url).headers["etag"]
     ask(path, url)
     ask(path, url, if_none_match=tag)
     assert path.impressions.flush() == len(services.editions.shelf(joined.profile.id).picks)
-    services.notices.add([new_notice("d", title="【示例】新增纳税辅导", tags=("theme:0402",), level="city", place="sl")], at=NOW)
+    services.notices.add(
+        [new_notice("d", title="【示例】新增纳税辅导", tags=("theme:0402",), level="city", place="sl")],
+        at=NOW,
+    )
     select_for(services, [joined.profile.id])
     ask(path, url)
     assert path.impressions.flush() > 0

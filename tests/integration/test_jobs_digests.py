@@ -38,7 +38,9 @@ def services(database: Database, tmp_path: Path) -> Iterator[Services]:
         database=database,
         demo=True,
     )
-    made.notices.add([new_notice("old", title="【示例】旧公告", published=NOW - timedelta(days=3), **TAX)], at=NOW)
+    made.notices.add(
+        [new_notice("old", title="【示例】旧公告", published=NOW - timedelta(days=3), **TAX)], at=NOW
+    )
     yield made
 
 
@@ -56,7 +58,15 @@ def morning(services: Services, reader: int) -> FixedClock:
     assert isinstance(clock, FixedClock)
     clock.at = NOW - timedelta(hours=2)
     services.notices.add(
-        [new_notice("new", title="【示例】纳税申报期延长", phone="0000-5550-0001", published=clock.at - timedelta(hours=1), **TAX)],
+        [
+            new_notice(
+                "new",
+                title="【示例】纳税申报期延长",
+                phone="0000-5550-0001",
+                published=clock.at - timedelta(hours=1),
+                **TAX,
+            )
+        ],
         at=clock.at,
     )
     select_all(services)
@@ -64,7 +74,9 @@ def morning(services: Services, reader: int) -> FixedClock:
     return clock
 
 
-def test_each_channel_carries_the_pick_once_however_often_we_plan(services: Services, morning: FixedClock) -> None:
+def test_each_channel_carries_the_pick_once_however_often_we_plan(
+    services: Services, morning: FixedClock
+) -> None:
     assert plan(services).planned == 2
     assert plan(services).planned == 0
     report = send(services)
@@ -106,7 +118,9 @@ def test_nothing_to_say_sends_nothing(services: Services, morning: FixedClock) -
     assert (report.planned, report.empty) == (0, 2)
 
 
-def test_one_click_stop_works_without_login_and_twice(services: Services, reader: int, morning: FixedClock) -> None:
+def test_one_click_stop_works_without_login_and_twice(
+    services: Services, reader: int, morning: FixedClock
+) -> None:
     plan(services)
     token = joining.stop_token(services, reader, "email", at=morning.now())
     assert joining.stop(services, token) == joining.stop(services, token)
@@ -174,7 +188,9 @@ def test_real_mail_needs_a_confirmed_address_and_arrives_readable(
         assert send(services).sent == 0
         services.contacts.put(reader, "email", "li@shili.example", at=morning.now(), verified=True)
         morning.advance(timedelta(days=1))
-        services.notices.add([new_notice("n2", title="【示例】个税汇算提醒", published=morning.now(), **TAX)], at=morning.now())
+        services.notices.add(
+            [new_notice("n2", title="【示例】个税汇算提醒", published=morning.now(), **TAX)], at=morning.now()
+        )
         morning.advance(timedelta(minutes=1))
         select_all(services)
         morning.advance(timedelta(days=1))

@@ -27,7 +27,18 @@ def store(database: Database) -> NoticeStore:
 
 def test_a_notice_comes_back_as_it_was_stored(store: NoticeStore) -> None:
     wanted = content(deadline=LATER, audience=("citizen",), extra={"a": [1, "二"]}, views=7)
-    [notice_id] = store.add([new_notice(tags=("theme:10", "place:sl01"), deadline=LATER, audience=("citizen",), extra={"a": [1, "二"]}, views=7)], at=NOW)
+    [notice_id] = store.add(
+        [
+            new_notice(
+                tags=("theme:10", "place:sl01"),
+                deadline=LATER,
+                audience=("citizen",),
+                extra={"a": [1, "二"]},
+                views=7,
+            )
+        ],
+        at=NOW,
+    )
     stored = store.get(notice_id)
     assert stored.content == wanted
     assert stored.state == "released"
@@ -65,7 +76,17 @@ def test_a_major_revision_is_material_and_a_minor_one_is_not(store: NoticeStore)
 def test_edit_numbers_move_with_every_edit(store: NoticeStore) -> None:
     [notice_id] = store.add([new_notice()], at=NOW)
     before = store.change_numbers()
-    store.revise(notice_id, content(title="错字"), tags=(), level="city", place=None, major=False, actor="t", note="", at=LATER)
+    store.revise(
+        notice_id,
+        content(title="错字"),
+        tags=(),
+        level="city",
+        place=None,
+        major=False,
+        actor="t",
+        note="",
+        at=LATER,
+    )
     after = store.change_numbers()
     assert after[0] == before[0]
     assert after[1] == before[1] + 1
@@ -96,7 +117,14 @@ def test_an_unknown_notice_says_so(store: NoticeStore) -> None:
 
 
 def test_lists_are_filtered_and_continue_where_they_stopped(store: NoticeStore) -> None:
-    rows = [new_notice(f"g{n}", tags=("role:tourist",) if n % 2 else ("theme:04",), published=NOW - timedelta(hours=n // 2)) for n in range(20)]
+    rows = [
+        new_notice(
+            f"g{n}",
+            tags=("role:tourist",) if n % 2 else ("theme:04",),
+            published=NOW - timedelta(hours=n // 2),
+        )
+        for n in range(20)
+    ]
     store.add(rows, at=NOW)
     tourists = store.latest(NoticeFilter(tags=("role:tourist",)), limit=4)
     assert [item.guid for item in tourists] == ["g1", "g3", "g5", "g7"]
@@ -120,7 +148,9 @@ def test_pickable_leaves_out_what_is_over_or_not_yet_published(store: NoticeStor
 
 
 def test_what_is_over_expires(store: NoticeStore) -> None:
-    [over, _] = store.add([new_notice("over", expires=NOW), new_notice("on", expires=LATER)], at=NOW - timedelta(days=1))
+    [over, _] = store.add(
+        [new_notice("over", expires=NOW), new_notice("on", expires=LATER)], at=NOW - timedelta(days=1)
+    )
     assert store.expire_due(NOW) == [over]
     assert store.expire_due(NOW) == []
 
@@ -148,9 +178,20 @@ def test_the_authority_is_fixed_at_first_use(store: NoticeStore) -> None:
 def search(database: Database, store: NoticeStore) -> Search:
     store.add(
         [
-            new_notice("a", title="老旧小区加装电梯补贴申请", body="<p>每台补贴二十八万元</p>", doc_no="示房〔2026〕7号"),
+            new_notice(
+                "a",
+                title="老旧小区加装电梯补贴申请",
+                body="<p>每台补贴二十八万元</p>",
+                doc_no="示房〔2026〕7号",
+            ),
             new_notice("b", title="電梯安全檢查通告", body="", lang="zh-Hant", doc_no=""),
-            new_notice("c", title="Negative list for foreign investment", body="<p>An elevator to growth</p>", lang="en", doc_no=""),
+            new_notice(
+                "c",
+                title="Negative list for foreign investment",
+                body="<p>An elevator to growth</p>",
+                lang="en",
+                doc_no="",
+            ),
             new_notice("d", title="草稿里的电梯", state="draft"),
         ],
         at=NOW,
@@ -217,6 +258,13 @@ def test_tags_may_be_replaced(store: NoticeStore) -> None:
 
 
 def test_content_survives_a_round_trip_through_json() -> None:
-    made = content(deadline=LATER, attachments=({"url": "https://a.example/1.pdf", "title": "附件"},), published_precision="day")
+    made = content(
+        deadline=LATER,
+        attachments=({"url": "https://a.example/1.pdf", "title": "附件"},),
+        published_precision="day",
+    )
     assert NoticeContent.from_dict(made.to_dict()) == made
-    assert made.hash() == content(deadline=LATER, attachments=made.attachments, published_precision="day", views=9).hash()
+    assert (
+        made.hash()
+        == content(deadline=LATER, attachments=made.attachments, published_precision="day", views=9).hash()
+    )

@@ -17,7 +17,8 @@ from profiles.editions import EditionStore, NewEdition
 from profiles.feedback import FeedbackRow, FeedbackStore
 from profiles.store import ProfileStore
 from profiles.subscriptions import SubscriptionStore
-from profiles.tables import contact, feed_token, profile as profile_table
+from profiles.tables import contact, feed_token
+from profiles.tables import profile as profile_table
 from profiles.tokens import Stop, TokenStore, derived_secret
 from profiles.types import FollowedPlace
 from tests.factories import NOW, pick, profile
@@ -34,7 +35,11 @@ def profiles(database: Database) -> ProfileStore:
 def test_a_profile_comes_back_with_everything_in_order(profiles: ProfileStore) -> None:
     wish = profile(
         roles=("tourist", "citizen"),
-        places=(FollowedPlace("sl01", "home"), FollowedPlace("sl02", "work"), FollowedPlace("sl01", "parents")),
+        places=(
+            FollowedPlace("sl01", "home"),
+            FollowedPlace("sl02", "work"),
+            FollowedPlace("sl01", "parents"),
+        ),
         interests=("theme:04", "word:电梯"),
         mutes=("agency:x",),
         langs=("en", "zh-Hans"),
@@ -81,7 +86,9 @@ def test_secrets_are_stored_only_as_hashes(profiles: ProfileStore, database: Dat
     stored, secret = profiles.create(profile(), at=NOW)
     token = TokenStore(database).issue(stored.id, at=NOW)
     with database.read() as connection:
-        kept = str(connection.execute(select(profile_table)).all()) + str(connection.execute(select(feed_token)).all())
+        kept = str(connection.execute(select(profile_table)).all()) + str(
+            connection.execute(select(feed_token)).all()
+        )
     assert secret not in kept
     assert token not in kept
     assert len(token) >= 22
@@ -104,7 +111,11 @@ def test_a_stop_token_is_the_same_every_time(profiles: ProfileStore, database: D
     tokens = TokenStore(database)
     stored, _ = profiles.create(profile(), at=NOW)
     token = derived_secret(KEY, "stop", stored.id, "email")
-    assert token == derived_secret(KEY, "stop", stored.id, "email") != derived_secret(KEY, "stop", stored.id, "sms")
+    assert (
+        token
+        == derived_secret(KEY, "stop", stored.id, "email")
+        != derived_secret(KEY, "stop", stored.id, "sms")
+    )
     tokens.remember_stop(token, Stop(stored.id, "email"), at=NOW)
     tokens.remember_stop(token, Stop(stored.id, "email"), at=LATER)
     assert tokens.find_stop(token) == Stop(stored.id, "email")
@@ -198,7 +209,9 @@ def test_many_writers_never_pick_a_notice_twice(database: Database, reader: int)
 
     def write() -> None:
         for notice_id in range(1, 21):
-            editions.append([NewEdition(reader, "daily", (pick(notice_id),), NOW, editions.shelf_version(reader))])
+            editions.append(
+                [NewEdition(reader, "daily", (pick(notice_id),), NOW, editions.shelf_version(reader))]
+            )
 
     threads = [threading.Thread(target=write) for _ in range(3)]
     for thread in threads:
@@ -225,7 +238,10 @@ def test_one_live_subscription_a_channel(database: Database, reader: int) -> Non
     first = store.start(reader, "email", lang="zh-Hans", next_due_at=NOW, at=NOW)
     second = store.start(reader, "email", local_hour=18, lang="en", next_due_at=LATER, at=NOW)
     assert store.live(reader, "email") == second
-    assert [(item.id, item.ended_reason) for item in store.of(reader)] == [(first.id, "changed"), (second.id, "")]
+    assert [(item.id, item.ended_reason) for item in store.of(reader)] == [
+        (first.id, "changed"),
+        (second.id, ""),
+    ]
     assert store.due(NOW, channels=["email"]) == []
     assert store.due(LATER, channels=["email"]) == [second]
     assert store.due(LATER, channels=["sms"]) == []

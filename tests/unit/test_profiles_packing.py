@@ -12,7 +12,10 @@ from profiles.types import Pick, Reason
 
 _halves = st.floats(width=16, allow_nan=False, allow_infinity=False)
 _reasons = st.builds(
-    Reason, code=st.sampled_from(sorted(CODES)), params=st.lists(st.text(max_size=20), max_size=3).map(tuple), contribution=_halves
+    Reason,
+    code=st.sampled_from(sorted(CODES)),
+    params=st.lists(st.text(max_size=20), max_size=3).map(tuple),
+    contribution=_halves,
 )
 _picks = st.builds(
     Pick,
