@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feeds.kernel.errors import UsageError
 
-_SECRETS = ("secret_key", "smtp_url", "database_url")
+SECRETS = ("secret_key", "smtp_url", "database_url")
 
 
 class Settings(BaseSettings):
@@ -137,7 +137,7 @@ def read_settings(environ: dict[str, str] | None = None, **fixed: Any) -> Settin
     values: dict[str, Any] = {}
     for name in Settings.model_fields:
         given = source.get(f"MYCITY_{name.upper()}")
-        path = source.get(f"MYCITY_{name.upper()}_FILE") if name in _SECRETS else None
+        path = source.get(f"MYCITY_{name.upper()}_FILE") if name in SECRETS else None
         if path:
             try:
                 given = Path(path).read_text(encoding="utf-8").strip()

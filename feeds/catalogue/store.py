@@ -403,13 +403,6 @@ class NoticeStore:
         with self._db.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
-    def newest(self) -> datetime | None:
-        """Return the freshest instant in the catalogue (the data's own "today"), if any."""
-        with self._db.read() as connection:
-            return connection.scalar(
-                select(func.max(notice.c.fresh_at)).where(notice.c.state.in_(PUBLIC_STATES))
-            )
-
     # -- the installation --------------------------------------------------------------------------
 
     def fix(self, name: str, value: str) -> str:

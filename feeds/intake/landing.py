@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import cast
 from zoneinfo import ZoneInfo
 
 from feeds.catalogue.notices import Level, LinkKind, NewNotice, Notice, NoticeContent
@@ -229,7 +228,7 @@ class Landing:
             level, where = self._tagger.jurisdiction(
                 tags=() if row.declared.place else guessed, region=region, source_place=place
             )
-            return tuple(tags.values()), cast(Level, level), where
+            return tuple(tags.values()), level, where
 
     def _chosen(self, declared: Declared) -> Iterator[Tag]:
         for name in declared.tags:
