@@ -35,7 +35,7 @@ from delivery.wording import (
     words,
 )
 
-__all__ = ["TEMPLATE_VERSION", "compose_mail", "compose_sms"]
+__all__ = ["TEMPLATE_VERSION", "compose_confirmation", "compose_mail", "compose_sms"]
 
 # Part of every recipe: a digest is rebuilt with the templates it was sent with, or not at all.
 TEMPLATE_VERSION = "mail-1"
@@ -98,6 +98,48 @@ def compose_mail(digest: Digest, *, to: str, sender: str, message_id: str, date:
         sender=sender,
         date=date,
         headers=tuple(_headers(digest, sender)),
+    )
+
+
+def compose_confirmation(
+    city_name: str,
+    *,
+    lang: str,
+    url: str,
+    sample: bool,
+    to: str,
+    sender: str,
+    message_id: str,
+    date: datetime,
+) -> MailMessage:
+    """Write the mail that asks whether an address is really its owner's; says nothing about them.
+
+    Args:
+        city_name: In the reader's language.
+        lang: Chinese for any ``zh…``, else English.
+        url: The page that confirms with one button; opening it alone confirms nothing.
+        sample: True for the sample city.
+        to: One bare address.
+        sender: ``Name <address>`` or an address.
+        message_id: The same on every retry.
+        date: Stands in the Date header only.
+    """
+    language = "zh" if is_chinese(lang) else "en"
+    context = {"city": city_name, "url": url, "sample_mark": SAMPLE if sample else ""}
+    subject = (
+        f"{city_name}公告：请确认您的邮箱"
+        if language == "zh"
+        else f"{city_name} notices: please confirm your address"
+    )
+    return MailMessage(
+        to=to,
+        subject=(SAMPLE if sample else "") + subject,
+        text=_template(f"confirm.{language}.txt.j2").render(context).strip() + "\n",
+        html=_template(f"confirm.{language}.html.j2").render(context).strip() + "\n",
+        message_id=message_id,
+        sender=sender,
+        date=date,
+        headers=(("Auto-Submitted", "auto-generated"), ("Content-Language", lang)),
     )
 
 

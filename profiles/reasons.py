@@ -35,8 +35,13 @@ NAMES: dict[int, str] = {number: code for code, number in CODES.items()}
 
 #: What a place is to somebody, in both languages; any other label is shown as it was typed.
 PLACE_LABELS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {"home": ("家", "home"), "work": ("单位", "work"), "parents": ("父母家", "parents’ home"),
-     "school": ("学校", "school"), "visit": ("出行目的地", "visiting")}
+    {
+        "home": ("家", "home"),
+        "work": ("单位", "work"),
+        "parents": ("父母家", "parents’ home"),
+        "school": ("学校", "school"),
+        "visit": ("出行目的地", "visiting"),
+    }
 )
 #: Reasons that tell nothing about the person and so may stand anywhere.
 PUBLIC_CODES = frozenset({"fresh", "citywide", "mandatory", "emergency", "update", "popular"})

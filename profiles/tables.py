@@ -143,12 +143,14 @@ feedback = Table(
     Index("ix_feedback_profile_id", "profile_id", "at"),
 )
 
-# A one-click stop address: what it stops, for whom. Only the hash of its token is stored.
-stop_token = Table(
-    "stop_token",
+# An address in a message that does one thing: ``stop`` a channel, or ``confirm`` an address. Only the
+# hash of its token is stored.
+link_token = Table(
+    "link_token",
     metadata,
     Column("hash", String(64), primary_key=True),
     Column("profile_id", BigInteger, ForeignKey("profile.id", ondelete="CASCADE"), nullable=False),
     Column("channel", String(16), nullable=False),
+    Column("action", String(16), nullable=False),
     Column("created_at", Instant, nullable=False),
 )

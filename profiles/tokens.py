@@ -11,12 +11,13 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal
 
 from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from feeds.kernel.db import Database, insert_missing
-from profiles.tables import feed_token, shelf, stop_token
+from profiles.tables import feed_token, link_token, shelf
 
 # Built once: every conditional request of every feed reader runs it.
 _FEED_STATE = (
@@ -27,6 +28,8 @@ _FEED_STATE = (
         or_(feed_token.c.ends_at.is_(None), feed_token.c.ends_at > bindparam("now")),
     )
 )
+LinkAction = Literal["stop", "confirm"]
+CONFIRM_WITHIN = timedelta(days=7)
 _BYTES = 18  # 144 bits, 24 characters, no padding
 
 
@@ -58,8 +61,8 @@ def derived_secret(key: bytes, *parts: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """What a one-click stop address stops."""
+class LinkTarget:
+    """What an address in a message acts on."""
 
     profile_id: int
     channel: str
@@ -105,22 +108,32 @@ class TokenStore:
                 update(feed_token).where(feed_token.c.profile_id == profile_id).values(ends_at=at)
             )
 
-    def remember_stop(self, token: str, stop: Stop, *, at: datetime) -> None:
-        """Make a stop address work; doing so twice changes nothing."""
+    def remember(self, token: str, action: LinkAction, target: LinkTarget, *, at: datetime) -> None:
+        """Make an address of a message work; doing so twice changes nothing."""
         row = {
             "hash": secret_hash(token),
-            "profile_id": stop.profile_id,
-            "channel": stop.channel,
+            "profile_id": target.profile_id,
+            "channel": target.channel,
+            "action": action,
             "created_at": at,
         }
         with self._db.write() as connection:
-            insert_missing(connection, stop_token, [row], ["hash"])
+            insert_missing(connection, link_token, [row], ["hash"])
 
-    def find_stop(self, token: str) -> Stop | None:
+    def find_stop(self, token: str) -> LinkTarget | None:
         """Return what a stop address stops, or ``None``; it never expires (old mails must work)."""
-        query = select(stop_token.c.profile_id, stop_token.c.channel).where(
-            stop_token.c.hash == secret_hash(token)
+        return self._find(token, "stop", since=None)
+
+    def find_confirmation(self, token: str, *, now: datetime) -> LinkTarget | None:
+        """Return what a confirmation confirms, or ``None``; it works for a week."""
+        return self._find(token, "confirm", since=now - CONFIRM_WITHIN)
+
+    def _find(self, token: str, action: LinkAction, *, since: datetime | None) -> LinkTarget | None:
+        query = select(link_token.c.profile_id, link_token.c.channel).where(
+            link_token.c.hash == secret_hash(token), link_token.c.action == action
         )
+        if since is not None:
+            query = query.where(link_token.c.created_at > since)
         with self._db.read() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else Stop(row.profile_id, row.channel)
+        return None if row is None else LinkTarget(row.profile_id, row.channel)

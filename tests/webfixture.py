@@ -1,20 +1,30 @@
-"""A small installation for tests of the pages: the sample city's notices in SQLite, a clock that stands still.
+"""A small installation for tests of the pages: the sample city's notices in SQLite, a clock that stands.
 
 ``python -m tests.webfixture`` serves it at http://127.0.0.1:8017 for people who look at pages.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+import pytest
+from selectolax.lexbor import LexborHTMLParser
+from starlette.testclient import TestClient
+
 from api.settings import read_settings
+from api.web.app import create_app
+from api.web.forms import body_html, desk_tag
 from api.wiring import Services, build
 from feeds.catalogue.notices import Notice, NoticeContent
 from feeds.catalogue.store import NoticeFilter
+from feeds.catalogue.vocabulary import City, load_city
 from feeds.desk.staff import Actor
 from feeds.kernel.db import Database
 from feeds.kernel.time import Clock, FixedClock
@@ -26,15 +36,91 @@ BASE = "http://testserver"
 KEY = "a key for tests only, long enough to be one"
 
 
+@cache
+def city() -> City:
+    """The sample city, loaded once."""
+    return load_city("shili")
+
+
 def services(
     database: Database, home: Path, *, demo: bool = True, base_url: str = BASE, clock: Clock | None = None
 ) -> Services:
-    """Join the parts around a migrated database and fill it with the sample city's notices."""
+    """Join the parts around a migrated database that may hold notices already."""
     settings = read_settings({}, home=home, city="shili", base_url=base_url, secret_key=KEY)
-    made = build(settings, clock=clock or FixedClock(NOW), database=database, demo=demo)
+    return build(settings, clock=clock or FixedClock(NOW), database=database, demo=demo, city=city())
+
+
+def fill(made: Services) -> None:
+    """Take in the sample city's notices."""
     with as_file(files("feeds.cities.shili").joinpath("notices.jsonl")) as path:
         made.ingestor.import_file(path)
-    return made
+
+
+@pytest.fixture(scope="session", name="_filled")
+def filled(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Path:
+    """A database file with the sample city's notices, to copy."""
+    folder = tmp_path_factory.mktemp("web")
+    shutil.copy(_sqlite_template, folder / "filled.db")
+    database = Database(f"sqlite:///{folder / 'filled.db'}")
+    fill(services(database, folder))
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return folder / "filled.db"
+
+
+@pytest.fixture
+def made(tmp_path: Path, _filled: Path) -> Iterator[Services]:
+    """The sample city's demo, with notices, without people."""
+    shutil.copy(_filled, tmp_path / "web.db")
+    database = Database(f"sqlite:///{tmp_path / 'web.db'}")
+    yield services(database, tmp_path)
+    database.close()
+
+
+@pytest.fixture
+def client(made: Services) -> Iterator[TestClient]:
+    """A visitor with a browser that keeps cookies and reads Chinese."""
+    with visitor(made) as browser:
+        yield browser
+
+
+def visitor(made: Services, lang: str = "zh-CN", **options: Any) -> TestClient:
+    """Another browser."""
+    headers = {"accept-language": lang}
+    return TestClient(create_app(made), base_url=made.settings.base_url, headers=headers, follow_redirects=False, **options)
+
+
+def fields(html: str, action: str) -> dict[str, Any]:
+    """What a browser would send from the form with this action if nobody touched it."""
+    for form in LexborHTMLParser(html).css("form"):
+        if form.attributes.get("action") == action:
+            return _fields(form)
+    raise LookupError(action)
+
+
+def submit(browser: TestClient, page: str, action: str, **changed: Any) -> Any:
+    """Open a page and send one of its forms with some fields changed."""
+    return browser.post(action, data=fields(browser.get(page).text, action) | changed)
+
+
+def _fields(form: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for node in form.css("input, select, textarea"):
+        attributes = node.attributes
+        name = attributes.get("name")
+        if not name or (attributes.get("type") in ("checkbox", "radio") and "checked" not in attributes):
+            continue
+        if node.tag == "select":
+            chosen = node.css_first("option[selected]") or node.css_first("option")
+            value = chosen.attributes.get("value", "") if chosen else ""
+        else:
+            value = node.text() if node.tag == "textarea" else attributes.get("value", "on")
+        if name in found:
+            found[name] = [*(found[name] if isinstance(found[name], list) else [found[name]]), value]
+        else:
+            found[name] = value
+    return found
 
 
 def find(made: Services, words: str) -> Notice:
@@ -67,8 +153,6 @@ def corrected(made: Services, editor: Actor) -> Notice:
 
 def draft(made: Services, writer: Actor, title: str = "【示例】关于开放社区自习室的通知") -> Notice:
     """A draft with a theme."""
-    from api.web.forms import body_html, desk_tag
-
     content = NoticeContent(
         title=title, body=body_html("本月起，柘渡区三处社区自习室向居民开放。\n\n时间：每天9:00—21:00。")
     )
@@ -92,12 +176,12 @@ def main() -> None:
     import uvicorn
 
     from api.ops.migrate import migrate
-    from api.web.app import create_app
 
     home = Path(tempfile.mkdtemp(prefix="mycity-web-"))
     database = Database(f"sqlite:///{home / 'web.db'}")
     migrate(database)
     made = services(database, home, base_url="http://127.0.0.1:8017")
+    fill(made)
     (first, key), (_, other) = staff(made)
     corrected(made, first)
     made.desk.withdraw(find(made, "道路命名").id, "附件中一条道路名称有误，将重新发布。", first)

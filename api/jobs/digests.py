@@ -14,13 +14,15 @@ from datetime import datetime, timedelta
 from api.jobs.joining import stop_token
 from api.views import digest_view
 from api.wiring import Services
-from delivery.compose import TEMPLATE_VERSION, compose_mail, compose_sms
+from delivery.compose import TEMPLATE_VERSION, compose_confirmation, compose_mail, compose_sms
 from delivery.errors import SuppressedError
 from delivery.sending import SendReport, send_batch
 from delivery.types import LANES, Delivery, Message, NewDelivery
 from delivery.windows import allowed_at, daily_window, next_due
 from feeds.kernel.errors import NotFoundError
 from feeds.kernel.time import from_micros, local_date, to_micros
+from profiles.contacts import Contact
+from profiles.tokens import derived_secret
 from profiles.types import Edition, Pick, Subscription
 
 CHANNELS = ("email", "sms")
@@ -76,6 +78,8 @@ def build(services: Services, row: Delivery) -> Message | None:
     contact = services.contacts.get(row.profile_id, row.channel)
     if services.subscriptions.live(row.profile_id, row.channel) is None or contact is None:
         raise SuppressedError(f"The channel {row.channel} was stopped.")
+    if row.recipe.get("kind") == "confirm":
+        return _confirmation(services, row, contact)
     wanted = {notice_id for notice_id, _ in row.notices}
     picks = [p for p in _picks(services.editions.by_ids(row.recipe["editions"])) if p.notice_id in wanted]
     window = (from_micros(row.recipe["window"][0]), from_micros(row.recipe["window"][1]))
@@ -100,6 +104,23 @@ def build(services: Services, row: Delivery) -> Message | None:
         sender=services.settings.mail_from or f"notices@{services.authority}",
         message_id=f"<d{row.id}@{services.authority}>",
         date=window[1],
+    )
+
+
+def _confirmation(services: Services, row: Delivery, contact: Contact) -> Message | None:
+    """Ask whether the address is theirs; ``None`` once it was confirmed."""
+    if contact.verified_at is not None:
+        return None
+    token = derived_secret(services.key, "confirm", row.profile_id, row.channel, contact.address)
+    return compose_confirmation(
+        services.city.name.of(row.recipe["lang"]),
+        lang=row.recipe["lang"],
+        url=f"{services.settings.base_url}/c/{token}",
+        sample=bool(services.city.sample_mark),
+        to=contact.address,
+        sender=services.settings.mail_from or f"notices@{services.authority}",
+        message_id=f"<d{row.id}@{services.authority}>",
+        date=row.due_at,
     )
 
 

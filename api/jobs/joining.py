@@ -5,16 +5,19 @@ Called by the join page, the API and the command line; checks every code against
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from api.jobs.selecting import select_for
 from api.wiring import Services
+from delivery.types import NewDelivery
 from delivery.windows import next_due
 from feeds.kernel.errors import UsageError
+from feeds.kernel.time import local_date
 from profiles.contacts import clean_address
-from profiles.tokens import Stop, derived_secret
+from profiles.tokens import CONFIRM_WITHIN, LinkTarget, derived_secret, secret_hash
 from profiles.types import Profile
 
 MAX_PLACES = 5
@@ -62,6 +65,8 @@ def join(
     for channel, address in clean.items():
         services.contacts.put(profile.id, channel, address, at=now, verified=verified)
         subscribe(services, profile, channel, digest_hour)
+        if not verified:
+            ask_to_confirm(services, profile, channel)
     select_for(services, [profile.id])
     return Joined(profile, token, secret)
 
@@ -134,14 +139,55 @@ def new_feed_address(services: Services, profile_id: int, *, keep_old_days: int 
     return services.tokens.issue(profile_id, at=now, old_ends_at=now + timedelta(days=keep_old_days))
 
 
+def ask_to_confirm(services: Services, profile: Profile, channel: str) -> None:
+    """Queue the message that asks whether an address is really the resident's; mail only so far.
+
+    Nothing else goes to an address over a real channel before it was confirmed: anybody can type
+    anybody's address into a form.
+    """
+    contact = services.contacts.get(profile.id, channel)
+    if channel != "email" or contact is None or contact.verified_at is not None:
+        return
+    now = services.clock.now()
+    token = derived_secret(services.key, "confirm", profile.id, channel, contact.address)
+    services.tokens.remember(token, "confirm", LinkTarget(profile.id, channel), at=now)
+    row = NewDelivery(
+        dedupe_key=f"confirm:{secret_hash(token)[:24]}:{local_date(now, services.zone).isoformat()}",
+        profile_id=profile.id,
+        channel=channel,
+        lane="confirmation",
+        due_at=now,
+        expires_at=now + CONFIRM_WITHIN,
+        recipe={"kind": "confirm", "lang": profile.lang},
+    )
+    services.outbox.enqueue([row], now)
+
+
+def confirm(services: Services, token: str) -> LinkTarget | None:
+    """Mark the address that a confirmation was sent to as the resident's; ``None`` for an unknown link.
+
+    A link of an address that was replaced since confirms nothing.
+    """
+    now = services.clock.now()
+    target = services.tokens.find_confirmation(token, now=now)
+    contact = services.contacts.get(target.profile_id, target.channel) if target else None
+    if target is None or contact is None:
+        return None
+    expected = derived_secret(services.key, "confirm", target.profile_id, target.channel, contact.address)
+    if not hmac.compare_digest(expected, token):
+        return None
+    services.contacts.put(target.profile_id, target.channel, contact.address, at=now, verified=True)
+    return target
+
+
 def stop_token(services: Services, profile_id: int, channel: str, *, at: datetime) -> str:
     """Return the token of the one-click stop address of a channel; always the same one."""
     token = derived_secret(services.key, "stop", profile_id, channel)
-    services.tokens.remember_stop(token, Stop(profile_id, channel), at=at)
+    services.tokens.remember(token, "stop", LinkTarget(profile_id, channel), at=at)
     return token
 
 
-def stop(services: Services, token: str) -> Stop | None:
+def stop(services: Services, token: str) -> LinkTarget | None:
     """Stop what a one-click address stops; doing so twice is fine. ``None`` for an unknown one."""
     found = services.tokens.find_stop(token)
     if found is None:

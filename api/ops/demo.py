@@ -27,7 +27,6 @@ from api.jobs.digests import plan, send
 from api.jobs.joining import join
 from api.jobs.selecting import select_all
 from api.jobs.training import SEED, readable, train_model
-from api.ops.migrate import migrate
 from api.settings import Settings, read_settings
 from api.views import personal_feed, shelf_view
 from api.wiring import Services, build
@@ -119,6 +118,8 @@ def prepare(
     Raises:
         MycityError: If the file cannot be read, or holds no notice.
     """
+    from api.ops.migrate import migrate  # alembic is not needed to open a demo that stands
+
     city = city or ("shanghai" if data else "shili")
     settings = demo_settings(home, city, base_url)
     with _notice_file(data, city) as path:

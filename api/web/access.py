@@ -67,7 +67,9 @@ class GoTo(Exception):
         self.path = path
 
 
-def may(who: Access, *, bearer: bool = False, foreign: bool = False, hidden: bool = False) -> Callable[[_Route], _Route]:
+def may(
+    who: Access, *, bearer: bool = False, foreign: bool = False, hidden: bool = False
+) -> Callable[[_Route], _Route]:
     """Declare who may call a route."""
 
     def declare(route: _Route) -> _Route:
@@ -175,7 +177,9 @@ def _content_type(request: Request) -> str:
 def _must_hold(request: Request, rule: Rule) -> Profile:
     if rule.bearer:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-        found = services_of(request).profiles.by_secret(secret.strip()) if scheme.lower() == "bearer" else None
+        found = (
+            services_of(request).profiles.by_secret(secret.strip()) if scheme.lower() == "bearer" else None
+        )
         if found is None:
             if not request.app.state.limits["enter"].allows(client_key(request)):
                 raise HTTPException(429)

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp
 
 from api.web.access import GoTo, guard
 from api.web.pages import page, words_of
@@ -26,16 +27,28 @@ if TYPE_CHECKING:
 _KNOWN = (403, 404, 405, 409, 410, 413, 415, 422, 429, 500, 503)
 
 
+class Site(FastAPI):
+    """FastAPI with the shield outside everything, the page for unforeseen errors included."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Wrap what the framework built."""
+        return Shield(super().build_middleware_stack(), self.state.services.settings.base_url)
+
+
 def create_app(services: Services) -> FastAPI:
     """Make the application of one installation.
 
     Args:
         services: The joined parts; its settings say under which address people come.
     """
-    app = FastAPI(
-        title=f"{services.city.name.en}: MyCity", version="1", docs_url=None, redoc_url=None, openapi_url=None,
+    app = Site(
+        title=f"{services.city.name.en}: MyCity",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
         dependencies=[Depends(guard)],
-    )  # fmt: skip
+    )
     app.state.services = services
     app.state.signer = Signer(services.key)
     app.state.once = Once()
@@ -44,14 +57,15 @@ def create_app(services: Services) -> FastAPI:
         app.include_router(module.router)
     _handle_errors(app)
     app.add_middleware(GZipMiddleware, minimum_size=1024)
-    app.add_middleware(Shield, base_url=services.settings.base_url)
     return app
 
 
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def on_http(request: Request, error: HTTPException) -> Response:
-        return fail(request, error.status_code, headers=dict(error.headers or {}), detail=str(error.detail or ""))
+        return fail(
+            request, error.status_code, headers=dict(error.headers or {}), detail=str(error.detail or "")
+        )
 
     @app.exception_handler(RequestValidationError)
     def on_invalid(request: Request, error: RequestValidationError) -> Response:
@@ -65,7 +79,9 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(MycityError)
     def on_own(request: Request, error: MycityError) -> Response:
         status = {NotFoundError: 404, ConflictError: 409, StorageError: 503}.get(type(error), 422)
-        return fail(request, status, said=words_of(request).explain(error) if status != 404 else "", detail=str(error))
+        return fail(
+            request, status, said=words_of(request).explain(error) if status != 404 else "", detail=str(error)
+        )
 
     @app.exception_handler(BodyTooLarge)
     def on_large(request: Request, error: BodyTooLarge) -> Response:
@@ -89,7 +105,9 @@ def fail(
     """Answer an error: a page in the reader's language with a next step, or JSON for the interface."""
     if request.url.path.startswith("/api/"):
         standard = words_for_api(status)
-        return JSONResponse({"error": standard if not detail or detail in _PHRASES else detail}, status, headers=headers)
+        return JSONResponse(
+            {"error": standard if not detail or detail in _PHRASES else detail}, status, headers=headers
+        )
     shown = status if status in _KNOWN else 500 if status >= 500 else 422
     response = page(request, "error.html", status=status, private=True, code=shown, said=said)
     for name, value in (headers or {}).items():
@@ -109,9 +127,19 @@ _API_WORDS = {
     500: "Something went wrong here; try again later.",
 }
 _PHRASES = frozenset(
-    ("Not Found", "Unauthorized", "Forbidden", "Method Not Allowed", "Gone", "Unprocessable Entity",
-     "Unprocessable Content", "Too Many Requests", "Unsupported Media Type", "Internal Server Error")
-)  # fmt: skip
+    (
+        "Not Found",
+        "Unauthorized",
+        "Forbidden",
+        "Method Not Allowed",
+        "Gone",
+        "Unprocessable Entity",
+        "Unprocessable Content",
+        "Too Many Requests",
+        "Unsupported Media Type",
+        "Internal Server Error",
+    )
+)
 
 
 def words_for_api(status: int) -> str:

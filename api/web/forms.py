@@ -90,24 +90,42 @@ def wish_of(profile: Profile, city: City, lang: Lang) -> Wish:
         for place in profile.places
     )
     return Wish(
-        roles=profile.roles, places=rows, interests=profile.interests, mutes=profile.mutes, langs=profile.langs,
-        pace=str(profile.pace), discreet=profile.discreet,
-        agreed=any(city.is_sensitive(tag) for tag in (*(f"role:{c}" for c in profile.roles), *profile.interests)),
-    )  # fmt: skip
+        roles=profile.roles,
+        places=rows,
+        interests=profile.interests,
+        mutes=profile.mutes,
+        langs=profile.langs,
+        pace=str(profile.pace),
+        discreet=profile.discreet,
+        agreed=any(
+            city.is_sensitive(tag) for tag in (*(f"role:{c}" for c in profile.roles), *profile.interests)
+        ),
+    )
 
 
 def read_wish(form: FormData) -> Wish:
     """Take the form as it was sent."""
     rows = tuple(
-        PlaceRow(_text(form, f"place_{n}", 80), _text(form, f"pick_{n}", 32), _text(form, f"label_{n}", 16) or "home")
+        PlaceRow(
+            _text(form, f"place_{n}", 80),
+            _text(form, f"pick_{n}", 32),
+            _text(form, f"label_{n}", 16) or "home",
+        )
         for n in range(PLACE_ROWS)
     )
     return Wish(
-        roles=_many(form, "role"), places=rows, interests=_many(form, "interest"), mutes=_many(form, "mute"),
-        langs=_many(form, "language"), pace=_text(form, "pace", 4), email=_text(form, "email", 300),
-        phone=_text(form, "phone", 60), hour=_text(form, "hour", 4), discreet="discreet" in form,
+        roles=_many(form, "role"),
+        places=rows,
+        interests=_many(form, "interest"),
+        mutes=_many(form, "mute"),
+        langs=_many(form, "language"),
+        pace=_text(form, "pace", 4),
+        email=_text(form, "email", 300),
+        phone=_text(form, "phone", 60),
+        hour=_text(form, "hour", 4),
+        discreet="discreet" in form,
         agreed="agree" in form,
-    )  # fmt: skip
+    )
 
 
 def check_wish(wish: Wish, city: City, *, contacts: bool = True) -> tuple[Profile, dict[str, Problem]]:
@@ -138,9 +156,16 @@ def check_wish(wish: Wish, city: City, *, contacts: bool = True) -> tuple[Profil
     if contacts:
         _contacts(wish, problems)
     profile = Profile(
-        id=0, created_at=_EPOCH, roles=roles, places=places, interests=interests, mutes=mutes, langs=langs,
-        pace=pace or PACE_MAX, discreet=wish.discreet,
-    )  # fmt: skip
+        id=0,
+        created_at=_EPOCH,
+        roles=roles,
+        places=places,
+        interests=interests,
+        mutes=mutes,
+        langs=langs,
+        pace=pace or PACE_MAX,
+        discreet=wish.discreet,
+    )
     return profile, problems
 
 
@@ -179,25 +204,41 @@ def sheet_of(services: Services, content: NoticeContent, tags: Sequence[Tag], pr
     codes = [tag.code for tag in tags if tag.kind == "place" and tag.code in city.places]
     named = [code for code in codes if not any(code in city.ancestors(other) for other in codes)]
     return Sheet(
-        title=content.title, body=content.body, lang=content.lang, agency=content.agency_slug,
-        kind=content.kind, doc_no=content.doc_no, phone=content.phone,
+        title=content.title,
+        body=content.body,
+        lang=content.lang,
+        agency=content.agency_slug,
+        kind=content.kind,
+        doc_no=content.doc_no,
+        phone=content.phone,
         deadline_day=f"{deadline:%Y-%m-%d}" if deadline else "",
         deadline_time=f"{deadline:%H:%M}" if deadline and content.deadline_precision == "instant" else "",
         effective_day=f"{effective:%Y-%m-%d}" if effective else "",
-        places="、".join(city.label(f"place:{code}", "zh") for code in named), tags=tuple(chosen), priority=priority,
-    )  # fmt: skip
+        places="、".join(city.label(f"place:{code}", "zh") for code in named),
+        tags=tuple(chosen),
+        priority=priority,
+    )
 
 
 def read_sheet(form: FormData) -> Sheet:
     """Take the desk's form as it was sent."""
     return Sheet(
-        title=_text(form, "title", 1000), body=str(form.get("body", "")), lang=_text(form, "lang", 16),
-        agency=_text(form, "agency", 64), kind=_text(form, "kind", 32), doc_no=_text(form, "doc_no", 80),
-        phone=_text(form, "phone", 80), deadline_day=_text(form, "deadline_day", 12),
-        deadline_time=_text(form, "deadline_time", 8), effective_day=_text(form, "effective_day", 12),
-        places=_text(form, "places", 200), tags=_many(form, "tag"), priority=_text(form, "priority", 16) or "normal",
-        note=_text(form, "note", 500), major=_text(form, "major", 4),
-    )  # fmt: skip
+        title=_text(form, "title", 1000),
+        body=str(form.get("body", "")),
+        lang=_text(form, "lang", 16),
+        agency=_text(form, "agency", 64),
+        kind=_text(form, "kind", 32),
+        doc_no=_text(form, "doc_no", 80),
+        phone=_text(form, "phone", 80),
+        deadline_day=_text(form, "deadline_day", 12),
+        deadline_time=_text(form, "deadline_time", 8),
+        effective_day=_text(form, "effective_day", 12),
+        places=_text(form, "places", 200),
+        tags=_many(form, "tag"),
+        priority=_text(form, "priority", 16) or "normal",
+        note=_text(form, "note", 500),
+        major=_text(form, "major", 4),
+    )
 
 
 def place_names(sheet: Sheet, city: City) -> Sheet:
@@ -205,7 +246,9 @@ def place_names(sheet: Sheet, city: City) -> Sheet:
     ticked = [tag.partition(":")[2] for tag in sheet.tags if tag.startswith("place:") and city.known(tag)]
     # A place stands for what contains it, so only the smallest ones are named.
     smallest = [code for code in ticked if not any(code in city.ancestors(other) for other in ticked)]
-    names = [part for part in (sheet.places, *(city.label(f"place:{code}", "zh") for code in smallest)) if part]
+    names = [
+        part for part in (sheet.places, *(city.label(f"place:{code}", "zh") for code in smallest)) if part
+    ]
     kept = tuple(tag for tag in sheet.tags if not tag.startswith("place:"))
     return replace(sheet, places="、".join(dict.fromkeys(names)), tags=kept)
 
@@ -233,12 +276,18 @@ def check_sheet(
         title = city.sample_mark + title  # an invented notice says so wherever it goes
     content = replace(
         base or NoticeContent(title=sheet.title),
-        title=title, body=body_html(sheet.body),
+        title=title,
+        body=body_html(sheet.body),
         lang=sheet.lang if sheet.lang in FULL.values() else "zh-Hans",
-        agency=agency.label.zh if agency else (base.agency if base else ""), agency_slug=agency.slug if agency else "",
-        kind=sheet.kind if sheet.kind in city.notice_types else "", doc_no=sheet.doc_no, phone=sheet.phone,
-        deadline=deadline, deadline_precision="instant" if precision else "day", effective=effective,
-    )  # fmt: skip
+        agency=agency.label.zh if agency else (base.agency if base else ""),
+        agency_slug=agency.slug if agency else "",
+        kind=sheet.kind if sheet.kind in city.notice_types else "",
+        doc_no=sheet.doc_no,
+        phone=sheet.phone,
+        deadline=deadline,
+        deadline_precision="instant" if precision else "day",
+        effective=effective,
+    )
     return content, _tags(sheet, city, problems), problems
 
 
@@ -258,12 +307,18 @@ def _tags(sheet: Sheet, city: City, problems: dict[str, Problem]) -> tuple[Tag, 
     for code in [tag.partition(":")[2] for tag in chosen if tag.startswith("theme:")]:
         if parent := city.themes[code].parent:
             chosen.append(f"theme:{parent}")
-    for name in (part for part in sheet.places.replace("，", "、").replace(",", "、").split("、") if part.strip()):
+    for name in (
+        part for part in sheet.places.replace("，", "、").replace(",", "、").split("、") if part.strip()
+    ):
         place = city.resolve_place(name)
         if place is None:
             problems["places"] = Problem("join.error.place", {"name": name.strip()})
         else:
-            above = [code for code in city.ancestors(place.code) if city.places[code].kind not in ("country", "province")]
+            above = [
+                code
+                for code in city.ancestors(place.code)
+                if city.places[code].kind not in ("country", "province")
+            ]
             chosen += [f"place:{code}" for code in (place.code, *above)]
     if sheet.kind in city.notice_types:
         chosen.append(f"type:{sheet.kind}")
@@ -325,7 +380,9 @@ def _contacts(wish: Wish, problems: dict[str, Problem]) -> None:
             clean_address(channel, text)
         except UsageError:
             problems[name] = Problem(f"join.error.{name}")
-    if (wish.email or wish.phone) and not (wish.hour.isascii() and wish.hour.isdigit() and int(wish.hour) in HOURS):
+    if (wish.email or wish.phone) and not (
+        wish.hour.isascii() and wish.hour.isdigit() and int(wish.hour) in HOURS
+    ):
         problems["hour"] = Problem("join.error.hour")
 
 

@@ -96,7 +96,11 @@ class Listing:
 def find(services: Services, query: Query, words: Words) -> Listing:
     """Return one page of released notices, freshest first."""
     city = services.city
-    inside = tuple(c for c in city.places if c == query.place or query.place in city.ancestors(c)) if query.place else ()
+    inside = (
+        tuple(c for c in city.places if c == query.place or query.place in city.ancestors(c))
+        if query.place
+        else ()
+    )
     lang = FULL["zh"] if query.lang == "zh" else query.lang if query.lang == "en" else ""
     which = NoticeFilter(tags=query.tags, places=inside, lang=lang)
     found = services.notices.latest(which, limit=PAGE_SIZE + 1, before=read_mark(query.before))
@@ -175,7 +179,9 @@ def theme_label(city: City, code: str, lang: str) -> tuple[str, str]:
 def read_mark(text: str) -> tuple[datetime, int] | None:
     """Read where a list continues; anything unreadable means its top."""
     instant, _, number = text.partition("-")
-    if not (instant.isascii() and instant.isdigit() and number.isascii() and number.isdigit() and len(text) < 40):
+    if not (
+        instant.isascii() and instant.isdigit() and number.isascii() and number.isdigit() and len(text) < 40
+    ):
         return None
     try:
         return from_micros(int(instant)), int(number)
@@ -199,11 +205,16 @@ def _item(services: Services, notice: Notice, words: Words, today: date) -> Item
     codes = [code for code in notice.codes("theme") if code in services.city.themes]
     leaves = [code for code in codes if services.city.themes[code].parent] or codes
     return Item(
-        notice=notice, mark=mark, title=title, lang=lang, url=f"/notices/{notice.id}",
+        notice=notice,
+        mark=mark,
+        title=title,
+        lang=lang,
+        url=f"/notices/{notice.id}",
         agency=agency_name(services.city, notice, words.lang),
-        day=local_date(notice.fresh_at, services.zone), badge=badge(notice, words, services),
+        day=local_date(notice.fresh_at, services.zone),
+        badge=badge(notice, words, services),
         themes=tuple(dict.fromkeys(theme_label(services.city, code, words.lang) for code in leaves[:3])),
-    )  # fmt: skip
+    )
 
 
 def _in_force(notice: Notice, now: datetime) -> bool:

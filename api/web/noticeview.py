@@ -94,7 +94,11 @@ def facts(services: Services, notice: Notice, words: Words) -> list[Fact]:
         Fact("lapses", day(content.lapses)),
         Fact("deadline", until),
         Fact("validity", _validity(content.validity, words)),
-        Fact("jurisdiction", services.city.label(f"place:{place}", words.lang) if place else "", f"/?place={place}"),
+        Fact(
+            "jurisdiction",
+            services.city.label(f"place:{place}", words.lang) if place else "",
+            f"/?place={place}",
+        ),
         Fact("phone", content.phone, _dial(content.phone)),
     ]
     return [row for row in rows if row.value]
@@ -158,7 +162,9 @@ def compare_revisions(old: Revision, new: Revision) -> dict[str, list[Piece]]:
 def related(services: Services, notice: Notice, words: Words) -> list[Related]:
     """Return public notices linked with this one, each with how, seen from here."""
     links = services.notices.links(notice.id)
-    others = services.notices.many({link.to_id if link.from_id == notice.id else link.from_id for link in links})
+    others = services.notices.many(
+        {link.to_id if link.from_id == notice.id else link.from_id for link in links}
+    )
     found = []
     for link in links:
         outward = link.from_id == notice.id
@@ -175,7 +181,12 @@ def related(services: Services, notice: Notice, words: Words) -> list[Related]:
 def takes_likes(notice: Notice) -> bool:
     """Whether liking is decent: not for mourning, disaster, penalty or emergencies."""
     tags = {f"{tag.kind}:{tag.code}" for tag in notice.tags}
-    if notice.priority == "emergency" or tags & {"theme:1701", "life:bereavement", "type:warning", "type:publicity"}:
+    if notice.priority == "emergency" or tags & {
+        "theme:1701",
+        "life:bereavement",
+        "type:warning",
+        "type:publicity",
+    }:
         return False
     return not re.search("讣告|哀悼|公祭|遇难|伤亡|处罚|停业整顿|通报批评", notice.content.title)
 

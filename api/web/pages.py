@@ -48,13 +48,17 @@ def words_of(request: Request) -> Words:
 def display_of(request: Request) -> Display:
     """Read language and text size: asked for now, remembered, or by the browser."""
     asked, kept = request.query_params, request.cookies
-    lang = choose_lang(asked.get("lang", ""), kept.get("mycity-lang", ""), request.headers.get("accept-language", ""))
+    lang = choose_lang(
+        asked.get("lang", ""), kept.get("mycity-lang", ""), request.headers.get("accept-language", "")
+    )
     zoom = asked.get("text", "")
     zoom = zoom if zoom in ZOOMS else kept.get("mycity-text", "")
     return Display(lang, zoom if zoom in ZOOMS else "m")
 
 
-def page(request: Request, template: str, *, status: int = 200, private: bool = False, **context: Any) -> Response:
+def page(
+    request: Request, template: str, *, status: int = 200, private: bool = False, **context: Any
+) -> Response:
     """Render a page.
 
     Args:
@@ -123,7 +127,7 @@ def _as_day(value: datetime | date, services: Services) -> date:
 
 
 def _switched(request: Request, key: str, value: str) -> str:
-    """The address of this page with one preference changed; a page that came from a POST leads to its start."""
+    """The address of this page with one preference changed; after a POST, the front page."""
     if request.method not in ("GET", "HEAD"):
         return f"/?{urlencode({key: value})}"
     pairs = [(k, v) for k, v in parse_qsl(request.url.query) if k not in (key, "done", "from")]
@@ -144,9 +148,13 @@ def _remember(request: Request, response: Response, services: Services) -> None:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, auto_reload=False,
-    )  # fmt: skip
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
     environment.filters["safe_body"] = lambda body: Markup(sanitise(body))  # noqa: S704 - cleaned once more on the way out
     return environment
 

@@ -127,7 +127,7 @@ class Limiter:
 
 
 def client_key(request: Request) -> str:
-    """Who asks, for limits: an IPv4 address or the /64 of an IPv6 one (proxies are resolved by the server)."""
+    """Who asks, for limits: an IPv4 address or the /64 of an IPv6 one (the server resolves proxies)."""
     host = request.client.host if request.client else ""
     try:
         address = ipaddress.ip_address(host)
@@ -142,19 +142,27 @@ def cookie_name(name: str, base_url: str) -> str:
 
 
 def set_cookie(response: Response, name: str, value: str, *, base_url: str, seconds: int | None) -> None:
-    """Set a cookie no script can read and no other site can send with a POST; ``None`` ends with the browser."""
+    """Set a cookie no script reads and no other site sends with a POST; ``None`` ends with the browser."""
     response.set_cookie(
-        cookie_name(name, base_url), value, max_age=seconds, path="/", httponly=True, samesite="lax",
+        cookie_name(name, base_url),
+        value,
+        max_age=seconds,
+        path="/",
+        httponly=True,
+        samesite="lax",
         secure=base_url.startswith("https://"),
-    )  # fmt: skip
+    )
 
 
 def drop_cookie(response: Response, name: str, *, base_url: str) -> None:
     """Make the browser forget a cookie."""
     response.delete_cookie(
-        cookie_name(name, base_url), path="/", httponly=True, samesite="lax",
+        cookie_name(name, base_url),
+        path="/",
+        httponly=True,
+        samesite="lax",
         secure=base_url.startswith("https://"),
-    )  # fmt: skip
+    )
 
 
 def from_our_page(headers: Headers, base_url: str) -> bool:

@@ -11,8 +11,6 @@ import unicodedata
 from functools import cache
 from typing import Any
 
-import rjieba
-
 _WORD = re.compile(r"[0-9a-z]+(?:[.'-][0-9a-z]+)*|[㐀-鿿]+")
 _BRACKETS = str.maketrans("〔〕[]（）【】", "()()()()")
 _ONLY_CHINESE = re.compile(r"[㐀-鿿]")
@@ -25,6 +23,14 @@ def _simplifier() -> Any:
     return opencc.OpenCC("t2s")
 
 
+@cache
+def _cutter() -> Any:
+    # Its dictionary takes half a second to load: only whoever cuts words pays for it.
+    import rjieba
+
+    return rjieba
+
+
 def fold(text: str) -> str:
     """Make variants of one text equal: NFKC, lower case, Traditional to Simplified."""
     folded = unicodedata.normalize("NFKC", text).lower()
@@ -34,13 +40,13 @@ def fold(text: str) -> str:
 def cut(text: str) -> list[str]:
     """Cut a text into words, in order, repeats kept.
 
-    Chinese words also give their single characters' neighbours nothing: what rjieba's search mode
-    returns is what is stored, so a query finds the long word and its parts.
+    Chinese is cut in search mode: a long word is followed and preceded by its parts, so that a query
+    finds it by either.
     """
     words: list[str] = []
     for run in _WORD.findall(fold(text)):
         if _ONLY_CHINESE.match(run):
-            words.extend(rjieba.cut_for_search(run, True))
+            words.extend(_cutter().cut_for_search(run, True))
         else:
             words.append(run)
     return words

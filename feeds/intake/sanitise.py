@@ -14,10 +14,11 @@ from collections import Counter
 import nh3
 from selectolax.lexbor import LexborHTMLParser
 
-_TEXT_TAGS = "a|abbr|b|br|cite|code|del|dfn|em|i|ins|kbd|mark|q|rp|rt|ruby|s|samp|small|span|strong|sub|sup|time|u|var|wbr"
+_TEXT_TAGS = "a|abbr|b|br|cite|code|del|dfn|em|i|ins|kbd|mark|q|rp|rt|ruby|s|samp|small|span|strong|sub|sup"
 _BLOCKS = "p|div|li|dd|dt|tr|table|ul|ol|dl|blockquote|figure|figcaption|caption|pre|h[1-6]"
 _TAGS = {
     *_TEXT_TAGS.split("|"),
+    *("time", "u", "var", "wbr"),
     *(
         "blockquote",
         "caption",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -47,8 +49,8 @@ def services(database: Database, tmp_path: Path) -> Iterator[Services]:
 @pytest.fixture
 def reader(services: Services) -> int:
     wish = profile(places=(FollowedPlace("sl"),))
-    joined = joining.join(services, wish, email="li@shili.example", phone="13800000001", digest_hour=9)
-    return joined.profile.id
+    contacts = {"email": "li@shili.example", "phone": "13800000001", "verified": True}
+    return joining.join(services, wish, digest_hour=9, **contacts).profile.id
 
 
 @pytest.fixture
@@ -173,41 +175,91 @@ class Inbox:
         return "250 OK"
 
 
-def test_real_mail_needs_a_confirmed_address_and_arrives_readable(
-    services: Services, reader: int, morning: FixedClock
-) -> None:
-    inbox = Inbox()
+@pytest.fixture
+def inbox(services: Services) -> Iterator[Inbox]:
+    """A real SMTP server, and the mail channel that leads to it."""
+    kept = Inbox()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    controller = Controller(inbox, hostname="127.0.0.1", port=port)
+    controller = Controller(kept, hostname="127.0.0.1", port=port)
     controller.start()
-    try:
-        services.channels = {"email": EmailChannel(f"smtp://127.0.0.1:{port}")}
-        assert plan(services).unverified == 1
-        assert send(services).sent == 0
-        services.contacts.put(reader, "email", "li@shili.example", at=morning.now(), verified=True)
-        morning.advance(timedelta(days=1))
-        services.notices.add(
-            [new_notice("n2", title="【示例】个税汇算提醒", published=morning.now(), **TAX)], at=morning.now()
-        )
-        morning.advance(timedelta(minutes=1))
-        select_all(services)
-        morning.advance(timedelta(days=1))
-        assert plan(services).planned == 2  # the SMS waits in the outbox: no such channel is open here
-        assert send(services).sent == 1
-    finally:
-        controller.stop()
-        services.channels["email"].close()
-    [raw] = inbox.messages
+    channel = EmailChannel(f"smtp://127.0.0.1:{port}")
+    services.channels = {"email": channel}
+    yield kept
+    channel.close()
+    controller.stop()
+
+
+def read(raw: bytes) -> EmailMessage:
+    """Parse what arrived."""
     mail = message_from_bytes(raw, policy=policy.default)
-    assert mail["To"] == "li@shili.example"
+    assert isinstance(mail, EmailMessage)
+    return mail
+
+
+def test_over_a_real_channel_an_address_is_asked_first(services: Services, inbox: Inbox) -> None:
+    clock = services.clock
+    assert isinstance(clock, FixedClock)
+    wish = profile(places=(FollowedPlace("sl"),))
+    reader = joining.join(services, wish, email="new@shili.example", digest_hour=9).profile.id
+    assert send(services).sent == 1
+    [asked] = [read(raw) for raw in inbox.messages]
+    body = asked.get_body(("plain",))
+    assert body is not None
+    [link] = re.findall(r"http://127\.0\.0\.1:8000/c/([\w-]+)", body.get_content())
+    assert "确认" in asked["Subject"]
+
+    clock.at = NOW - timedelta(hours=2)
+    services.notices.add([new_notice("n1", title="【示例】个税", published=clock.at, **TAX)], at=clock.at)
+    select_all(services)
+    clock.at = NOW - timedelta(hours=1)
+    assert plan(services).unverified == 1
+    assert send(services).sent == 0
+
+    target = joining.confirm(services, link)
+    assert target is not None
+    assert target.profile_id == reader
+    assert joining.confirm(services, link) == target  # twice is fine
+    clock.at = NOW
+    services.notices.add(
+        [new_notice("n2", title="【示例】个税汇算提醒", published=clock.at, **TAX)], at=clock.at
+    )
+    select_all(services)
+    clock.at = NOW + timedelta(hours=23)
+    assert plan(services).planned == 1
+    assert send(services).sent == 1
+    mail = read(inbox.messages[1])
+    assert mail["To"] == "new@shili.example"
     assert mail["From"].addresses[0].addr_spec == "notices@shili.example"
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    token = joining.stop_token(services, reader, "email", at=morning.now())
+    token = joining.stop_token(services, reader, "email", at=clock.now())
     assert f"<http://127.0.0.1:8000/u/{token}>" in str(mail["List-Unsubscribe"])
     assert "示例" in mail["Subject"]
     for kind in ("plain", "html"):
         part = mail.get_body((kind,))
         assert part is not None
         assert "个税汇算提醒" in part.get_content()
+
+
+def test_a_confirmation_of_a_replaced_address_confirms_nothing(services: Services) -> None:
+    reader = joining.join(services, profile(), email="old@shili.example").profile
+    [row] = services.outbox.for_profile(reader.id)
+    message = build_message(services, row)
+    assert isinstance(message, MailMessage)
+    [link] = re.findall(r"/c/([\w-]+)", message.text)
+    services.contacts.put(reader.id, "email", "other@shili.example", at=services.clock.now())
+    assert joining.confirm(services, link) is None
+    assert joining.confirm(services, "x" * 24) is None
+
+
+def test_a_link_to_confirm_ends_after_a_week(services: Services) -> None:
+    clock = services.clock
+    assert isinstance(clock, FixedClock)
+    reader = joining.join(services, profile(), email="old@shili.example").profile
+    [row] = services.outbox.for_profile(reader.id)
+    message = build_message(services, row)
+    assert isinstance(message, MailMessage)
+    [link] = re.findall(r"/c/([\w-]+)", message.text)
+    clock.advance(timedelta(days=7))
+    assert joining.confirm(services, link) is None

@@ -19,7 +19,7 @@ from profiles.store import ProfileStore
 from profiles.subscriptions import SubscriptionStore
 from profiles.tables import contact, feed_token
 from profiles.tables import profile as profile_table
-from profiles.tokens import Stop, TokenStore, derived_secret
+from profiles.tokens import CONFIRM_WITHIN, LinkTarget, TokenStore, derived_secret
 from profiles.types import FollowedPlace
 from tests.factories import NOW, pick, profile
 
@@ -116,9 +116,13 @@ def test_a_stop_token_is_the_same_every_time(profiles: ProfileStore, database: D
         == derived_secret(KEY, "stop", stored.id, "email")
         != derived_secret(KEY, "stop", stored.id, "sms")
     )
-    tokens.remember_stop(token, Stop(stored.id, "email"), at=NOW)
-    tokens.remember_stop(token, Stop(stored.id, "email"), at=LATER)
-    assert tokens.find_stop(token) == Stop(stored.id, "email")
+    tokens.remember(token, "stop", LinkTarget(stored.id, "email"), at=NOW)
+    tokens.remember(token, "stop", LinkTarget(stored.id, "email"), at=LATER)
+    assert tokens.find_stop(token) == LinkTarget(stored.id, "email")
+    assert tokens.find_confirmation(token, now=NOW) is None  # a stop address confirms nothing
+    tokens.remember("c" * 24, "confirm", LinkTarget(stored.id, "email"), at=NOW)
+    assert tokens.find_confirmation("c" * 24, now=NOW + timedelta(days=6)) == LinkTarget(stored.id, "email")
+    assert tokens.find_confirmation("c" * 24, now=NOW + CONFIRM_WITHIN) is None
     assert tokens.find_stop("x") is None
 
 

@@ -123,10 +123,14 @@ LAUGHS = (
     rss("", "<!DOCTYPE r SYSTEM 'http://127.0.0.1/x.dtd' [\n]>"),
     rss("<item><title>&x;</title></item>", "<!doctype r [<!entity x 'y'>]>").decode().encode("utf-16"),
     rss("<a>" * 300 + "</a>" * 300), rss("<a>" * 200_000), rss("<item>" * 300 + "&"),
+        rss("<item><title>x</title></item>" * 5001),
+        rss("<item " + " ".join(f"a{n}='1'" for n in range(50_000)) + "/>"),
+        rss("<item " + " ".join(f"a{n}='1'" for n in range(50_000)) + "/>&"),
+        rss("".join(f"<x{n}:a xmlns:x{n}='u{n}'/>" for n in range(20_000))),
 ])  # fmt: skip
 def test_attacks_are_refused_at_once(body: bytes) -> None:
     started = time.process_time()
-    with pytest.raises(BadInputError, match=r"entities|deeper than 256"):
+    with pytest.raises(BadInputError, match=r"entities|deeper than 256|more than 5000|more than 256"):
         parse_feed(body, {}, URL)
     assert time.process_time() - started < 1
 

@@ -354,15 +354,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("profile_id", name=op.f("pk_shelf")),
     )
     op.create_table(
-        "stop_token",
+        "link_token",
         sa.Column("hash", sa.String(length=64), nullable=False),
         sa.Column("profile_id", sa.BigInteger(), nullable=False),
         sa.Column("channel", sa.String(length=16), nullable=False),
+        sa.Column("action", sa.String(length=16), nullable=False),
         sa.Column("created_at", db.Instant(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["profile_id"], ["profile.id"], name=op.f("fk_stop_token_profile_id_profile"), ondelete="CASCADE"
+            ["profile_id"], ["profile.id"], name=op.f("fk_link_token_profile_id_profile"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("hash", name=op.f("pk_stop_token")),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_link_token")),
     )
     op.create_table(
         "subscription",
@@ -423,7 +424,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("ended_at IS NULL"),
     )
     op.drop_table("subscription")
-    op.drop_table("stop_token")
+    op.drop_table("link_token")
     op.drop_table("shelf")
     op.drop_table("profile_criterion")
     op.drop_table("notice_words")

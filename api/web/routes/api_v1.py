@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -20,187 +19,33 @@ from api.views import shelf_view
 from api.web import listing
 from api.web.access import Access, may, profile_of, services_of
 from api.web.routes.portal import public_notice
+from api.web.schemas import (
+    ChoicesIn,
+    DoneOut,
+    ErrorOut,
+    FeedbackIn,
+    JoinedOut,
+    JoinIn,
+    Language,
+    NoticeOut,
+    NoticesOut,
+    PickOut,
+    PicksOut,
+    PlaceOut,
+    ProfileOut,
+    TagOut,
+    VocabularyOut,
+    WordOut,
+)
 from api.web.security import client_key
 from delivery.types import EntryView
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.store import NoticeFilter
 from feeds.kernel.errors import UsageError
 from profiles.feedback import FeedbackRow
-from profiles.types import PACE_MAX, PACE_MIN, FollowedPlace, Profile
+from profiles.types import FollowedPlace, Profile
 
 router = APIRouter(prefix="/api/v1", tags=["v1"])
-Code = Annotated[str, Field(min_length=1, max_length=96)]
-Language = Literal["zh-Hans", "en"]
-
-
-class ErrorOut(BaseModel):
-    """Why a call was refused."""
-
-    error: str
-    field: str | None = None
-
-
-class TagOut(BaseModel):
-    """A tag and the rule that gave it."""
-
-    tag: str
-    zh: str
-    en: str
-    cause: str
-
-
-class NoticeOut(BaseModel):
-    """A public notice; instants are ISO 8601 in UTC, ``null`` means unknown."""
-
-    id: int
-    revision: int
-    state: str
-    title: str
-    title_en: str
-    lang: str
-    agency: str
-    doc_no: str
-    kind: str
-    priority: str
-    published: datetime | None
-    released: datetime | None
-    changed: datetime | None
-    deadline: datetime | None
-    deadline_precision: str
-    phone: str
-    url: str
-    source_url: str
-    withdrawn_because: str
-    tags: list[TagOut]
-    body_html: str | None = Field(None, description="Only on a single notice.")
-
-
-class NoticesOut(BaseModel):
-    """A page of notices, freshest first; ``next`` goes into ``before`` for the following page."""
-
-    notices: list[NoticeOut]
-    next: str | None
-
-
-class PlaceIn(BaseModel):
-    """A place to follow, by code or any name of it (former ones too)."""
-
-    model_config = ConfigDict(extra="forbid")
-    place: Annotated[str, Field(min_length=1, max_length=80)]
-    label: Annotated[str, Field(max_length=32)] = "home"
-
-
-class ChoicesIn(BaseModel):
-    """What a resident chooses."""
-
-    model_config = ConfigDict(extra="forbid")
-    roles: Annotated[list[Code], Field(max_length=20)] = []
-    places: Annotated[list[PlaceIn], Field(max_length=5)] = []
-    interests: Annotated[list[Code], Field(max_length=200)] = []
-    mutes: Annotated[list[Code], Field(max_length=200)] = []
-    languages: Annotated[list[Language], Field(min_length=1, max_length=2)] = ["zh-Hans"]
-    pace: Annotated[int, Field(ge=PACE_MIN, le=PACE_MAX)] = PACE_MAX
-    personalised: bool = True
-    discreet: bool = False
-    agree_sensitive: bool = Field(False, description="Needed where a role or interest is sensitive; recorded as consent.")
-
-
-class JoinIn(ChoicesIn):
-    """Choices, and where digests go."""
-
-    email: Annotated[str, Field(max_length=254)] = ""
-    phone: Annotated[str, Field(max_length=32)] = ""
-    digest_hour: Annotated[int, Field(ge=8, le=19)] = 8
-
-
-class PlaceOut(BaseModel):
-    """A followed place."""
-
-    code: str
-    label: str
-
-
-class ProfileOut(BaseModel):
-    """What is held of a resident's choices."""
-
-    created: datetime
-    roles: list[str]
-    places: list[PlaceOut]
-    interests: list[str]
-    mutes: list[str]
-    languages: list[str]
-    pace: int
-    personalised: bool
-    discreet: bool
-
-
-class JoinedOut(BaseModel):
-    """A new profile; both secrets are shown this once."""
-
-    profile: ProfileOut
-    feed_token: str
-    manage_secret: str
-    feed_url: str
-
-
-class PickOut(BaseModel):
-    """One notice chosen for this resident, with the reasons, strongest first."""
-
-    notice_id: int
-    revision: int
-    title: str
-    summary: str
-    lang: str
-    url: str
-    agency: str
-    published: datetime
-    updated: datetime
-    deadline: datetime | None
-    mark: str
-    reasons: list[str]
-
-
-class PicksOut(BaseModel):
-    """The shelf, newest edition first."""
-
-    picks: list[PickOut]
-
-
-class FeedbackIn(BaseModel):
-    """What was done with a pick."""
-
-    model_config = ConfigDict(extra="forbid")
-    notice_id: Annotated[int, Field(ge=1, lt=2**63)]
-    kind: Literal["open", "like", "dislike", "hide"]
-
-
-class DoneOut(BaseModel):
-    """Whether it was kept (nothing is while personalisation is off)."""
-
-    kept: bool
-
-
-class WordOut(BaseModel):
-    """One code of the vocabulary."""
-
-    code: str
-    zh: str
-    en: str
-    parent: str = ""
-    sensitive: bool = False
-
-
-class VocabularyOut(BaseModel):
-    """Everything a profile or a filter may name; tags are written ``kind:code``."""
-
-    city: WordOut
-    roles: list[WordOut]
-    themes: list[WordOut]
-    places: list[WordOut]
-    life_events: list[WordOut]
-    types: list[WordOut]
-    agencies: list[WordOut]
-
 
 _REFUSED: dict[int | str, dict[str, Any]] = {422: {"model": ErrorOut}, 429: {"model": ErrorOut}}
 _BEARER: dict[int | str, dict[str, Any]] = {401: {"model": ErrorOut}, 422: {"model": ErrorOut}}
@@ -215,7 +60,11 @@ def openapi(request: Request) -> Response:
     described = dict(app.openapi())
     described["servers"] = [{"url": services_of(request).settings.base_url}]
     schemes = described.setdefault("components", {}).setdefault("securitySchemes", {})
-    schemes["manageSecret"] = {"type": "http", "scheme": "bearer", "description": "The manage secret, shown once at joining."}
+    schemes["manageSecret"] = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The manage secret, shown once at joining.",
+    }
     for path, item in described["paths"].items():
         if path.startswith("/api/v1/profile") and path != "/api/v1/profiles":
             for operation in item.values():
@@ -243,8 +92,12 @@ def list_notices(
     mark = listing.read_mark(before) if before else None
     if before and mark is None:
         raise HTTPException(422, "`before` takes the value of `next` of an earlier answer.")
-    inside = tuple(code for code in city.places if code == place or place in city.ancestors(code)) if place else ()
-    which = NoticeFilter(tags=query.tags, places=inside, lang="".join(c for c in lang if c.isalnum() or c == "-"))
+    inside = (
+        tuple(code for code in city.places if code == place or place in city.ancestors(code)) if place else ()
+    )
+    which = NoticeFilter(
+        tags=query.tags, places=inside, lang="".join(c for c in lang if c.isalnum() or c == "-")
+    )
     found = services.notices.latest(which, limit=limit + 1, before=mark)
     following = listing.mark_of(found[limit - 1]) if len(found) > limit else None
     return NoticesOut(notices=[_notice(request, item) for item in found[:limit]], next=following)
@@ -266,7 +119,11 @@ def vocabulary(request: Request) -> VocabularyOut:
 
     def say(code: str, entry: Any, parent: str = "") -> WordOut:
         return WordOut(
-            code=code, zh=entry.label.zh, en=entry.label.en, parent=parent, sensitive=getattr(entry, "sensitive", False)
+            code=code,
+            zh=entry.label.zh,
+            en=entry.label.en,
+            parent=parent,
+            sensitive=getattr(entry, "sensitive", False),
         )
 
     return VocabularyOut(
@@ -288,12 +145,16 @@ def create_profile(request: Request, response: Response, wanted: JoinIn) -> Join
     wish = _wish(request, wanted)
     if not request.app.state.limits["join"].allows(client_key(request)):
         raise HTTPException(429)
-    joined = joining.join(services, wish, email=wanted.email, phone=wanted.phone, digest_hour=wanted.digest_hour)
+    joined = joining.join(
+        services, wish, email=wanted.email, phone=wanted.phone, digest_hour=wanted.digest_hour
+    )
     response.headers["cache-control"] = "no-store"
     return JoinedOut(
-        profile=_profile(joined.profile), feed_token=joined.feed_token, manage_secret=joined.manage_secret,
+        profile=_profile(joined.profile),
+        feed_token=joined.feed_token,
+        manage_secret=joined.manage_secret,
         feed_url=f"{services.settings.base_url}/f/{joined.feed_token}.atom",
-    )  # fmt: skip
+    )
 
 
 @router.get("/profile", responses=_BEARER)
@@ -341,7 +202,9 @@ def post_feedback(request: Request, given: FeedbackIn) -> DoneOut:
         if item.pick.notice_id == given.notice_id:
             if profile.personalised:
                 now = services.clock.now()
-                row = FeedbackRow(profile.id, given.notice_id, given.kind, now, "web", position, item.pick.propensity)
+                row = FeedbackRow(
+                    profile.id, given.notice_id, given.kind, now, "web", position, item.pick.propensity
+                )
                 services.feedback.record([row])
             return DoneOut(kept=profile.personalised)
     raise HTTPException(422, "That notice is not among this profile's picks.")
@@ -357,13 +220,21 @@ def _wish(request: Request, wanted: ChoicesIn) -> Profile:
         places.append(FollowedPlace(place.code, item.label))
     tags = [*(f"role:{code}" for code in wanted.roles), *wanted.interests]
     if any(city.is_sensitive(tag) for tag in tags) and not wanted.agree_sensitive:
-        raise HTTPException(422, "A sensitive role or interest is kept only with consent; set agree_sensitive to true.")
+        raise HTTPException(
+            422, "A sensitive role or interest is kept only with consent; set agree_sensitive to true."
+        )
     wish = Profile(
-        id=0, created_at=datetime(1970, 1, 1, tzinfo=UTC), roles=tuple(dict.fromkeys(wanted.roles)),
-        places=tuple({place.code: place for place in places}.values()), interests=tuple(dict.fromkeys(wanted.interests)),
-        mutes=tuple(dict.fromkeys(wanted.mutes)), langs=tuple(dict.fromkeys(wanted.languages)), pace=wanted.pace,
-        personalised=wanted.personalised, discreet=wanted.discreet,
-    )  # fmt: skip
+        id=0,
+        created_at=datetime(1970, 1, 1, tzinfo=UTC),
+        roles=tuple(dict.fromkeys(wanted.roles)),
+        places=tuple({place.code: place for place in places}.values()),
+        interests=tuple(dict.fromkeys(wanted.interests)),
+        mutes=tuple(dict.fromkeys(wanted.mutes)),
+        langs=tuple(dict.fromkeys(wanted.languages)),
+        pace=wanted.pace,
+        personalised=wanted.personalised,
+        discreet=wanted.discreet,
+    )
     try:
         joining.check(services_of(request), wish)
     except UsageError as error:
@@ -373,19 +244,33 @@ def _wish(request: Request, wanted: ChoicesIn) -> Profile:
 
 def _profile(profile: Profile) -> ProfileOut:
     return ProfileOut(
-        created=profile.created_at, roles=list(profile.roles),
+        created=profile.created_at,
+        roles=list(profile.roles),
         places=[PlaceOut(code=place.code, label=place.label) for place in profile.places],
-        interests=list(profile.interests), mutes=list(profile.mutes), languages=list(profile.langs), pace=profile.pace,
-        personalised=profile.personalised, discreet=profile.discreet,
-    )  # fmt: skip
+        interests=list(profile.interests),
+        mutes=list(profile.mutes),
+        languages=list(profile.langs),
+        pace=profile.pace,
+        personalised=profile.personalised,
+        discreet=profile.discreet,
+    )
 
 
 def _pick(entry: EntryView) -> PickOut:
     return PickOut(
-        notice_id=entry.notice_id, revision=entry.revision, title=entry.title, summary=entry.summary, lang=entry.lang,
-        url=entry.url, agency=entry.agency, published=entry.published, updated=entry.updated, deadline=entry.deadline,
-        mark=entry.mark, reasons=list(entry.reasons),
-    )  # fmt: skip
+        notice_id=entry.notice_id,
+        revision=entry.revision,
+        title=entry.title,
+        summary=entry.summary,
+        lang=entry.lang,
+        url=entry.url,
+        agency=entry.agency,
+        published=entry.published,
+        updated=entry.updated,
+        deadline=entry.deadline,
+        mark=entry.mark,
+        reasons=list(entry.reasons),
+    )
 
 
 def _notice(request: Request, notice: Notice) -> NoticeOut:
@@ -393,12 +278,28 @@ def _notice(request: Request, notice: Notice) -> NoticeOut:
     label = services.city.label
     tags = [f"{tag.kind}:{tag.code}" for tag in notice.tags]
     return NoticeOut(
-        id=notice.id, revision=notice.revision, state=notice.state, title=content.title, title_en=content.title_en,
-        lang=content.lang, agency=content.agency, doc_no=content.doc_no, kind=content.kind, priority=notice.priority,
-        published=content.published, released=notice.released_at, changed=notice.changed_at, deadline=content.deadline,
-        deadline_precision=content.deadline_precision, phone=content.phone,
-        url=f"{services.settings.base_url}/notices/{notice.id}", source_url=content.url,
+        id=notice.id,
+        revision=notice.revision,
+        state=notice.state,
+        title=content.title,
+        title_en=content.title_en,
+        lang=content.lang,
+        agency=content.agency,
+        doc_no=content.doc_no,
+        kind=content.kind,
+        priority=notice.priority,
+        published=content.published,
+        released=notice.released_at,
+        changed=notice.changed_at,
+        deadline=content.deadline,
+        deadline_precision=content.deadline_precision,
+        phone=content.phone,
+        url=f"{services.settings.base_url}/notices/{notice.id}",
+        source_url=content.url,
         withdrawn_because=notice.reason if notice.state == "withdrawn" else "",
-        tags=[TagOut(tag=t, zh=label(t, "zh"), en=label(t, "en"), cause=tag.cause) for t, tag in zip(tags, notice.tags, strict=True)],
+        tags=[
+            TagOut(tag=t, zh=label(t, "zh"), en=label(t, "en"), cause=tag.cause)
+            for t, tag in zip(tags, notice.tags, strict=True)
+        ],
         body_html=None,
-    )  # fmt: skip
+    )

@@ -29,7 +29,9 @@ _FRAMING = (
 @may(Access.DEMO)
 def captured(request: Request) -> Response:
     """List captured messages, newest first."""
-    mails = [{"name": path.name, "message": _mail(path), "at": _at(path)} for path in _files(request, "email")]
+    mails = [
+        {"name": path.name, "message": _mail(path), "at": _at(path)} for path in _files(request, "email")
+    ]
     texts = [{"name": path.name, "text": _text(path), "at": _at(path)} for path in _files(request, "sms")]
     return page(request, "captured.html", private=True, mails=mails, texts=texts)
 
@@ -43,10 +45,17 @@ def captured_mail(request: Request, name: str) -> Response:
     body = message.get_body(("plain",))
     text = body.get_content() if body else ""
     response = page(
-        request, "captured_mail.html", private=True, name=name, message=message, text=text,
+        request,
+        "captured_mail.html",
+        private=True,
+        name=name,
+        message=message,
+        text=text,
         has_html=message.get_body(("html",)) is not None,
-        headers=[(key, value) for key, value in message.items() if not key.lower().startswith(("content", "mime"))],
-    )  # fmt: skip
+        headers=[
+            (key, value) for key, value in message.items() if not key.lower().startswith(("content", "mime"))
+        ],
+    )
     response.headers["content-security-policy"] = _FRAMING
     return response
 
@@ -58,7 +67,9 @@ def captured_html(request: Request, name: str) -> Response:
     body = _mail(_one(request, "email", name)).get_body(("html",))
     if body is None:
         raise HTTPException(404)
-    return HTMLResponse(body.get_content(), headers={"content-security-policy": _MAIL_CSP, "cache-control": "no-store"})
+    return HTMLResponse(
+        body.get_content(), headers={"content-security-policy": _MAIL_CSP, "cache-control": "no-store"}
+    )
 
 
 @router.get("/captured/email/{name}/source")

@@ -27,9 +27,12 @@ from feeds.kernel.errors import MycityError, NotFoundError
 router = APIRouter(prefix="/editor", include_in_schema=False)
 _SHIFT = timedelta(hours=8)
 _TABS: dict[str, tuple[State, ...]] = {
-    "draft": ("draft",), "review": ("in_review",), "released": ("released",), "closed": ("withdrawn", "expired"),
+    "draft": ("draft",),
+    "review": ("in_review",),
+    "released": ("released",),
+    "closed": ("withdrawn", "expired"),
     "untagged": (),
-}  # fmt: skip
+}
 _DONE = ("saved", "submitted", "approved", "rejected", "corrected", "withdrawn")
 _LISTED = 100
 
@@ -77,11 +80,20 @@ def desk(request: Request, tab: str = "") -> Response:
     sizes["untagged"] = counts.untagged
     if tab not in _TABS:
         tab = "review" if sizes["review"] else "draft" if sizes["draft"] else "released"
-    found = services.notices.untagged(limit=_LISTED) if tab == "untagged" else services.notices.by_state(_TABS[tab], limit=_LISTED)
+    found = (
+        services.notices.untagged(limit=_LISTED)
+        if tab == "untagged"
+        else services.notices.by_state(_TABS[tab], limit=_LISTED)
+    )
     return page(
-        request, "editor/desk.html", private=True, actor=actor_of(request), tab=tab, sizes=sizes,
+        request,
+        "editor/desk.html",
+        private=True,
+        actor=actor_of(request),
+        tab=tab,
+        sizes=sizes,
         found=listing.items(services, found, words),
-    )  # fmt: skip
+    )
 
 
 @router.get("/write")
@@ -100,7 +112,9 @@ def write(request: Request) -> Response:
     sheet = place_names(read_sheet(form), services.city)
     content, tags, problems = check_sheet(sheet, services)
     if form.get("do") == "preview" or problems:
-        return _show_sheet(request, sheet, problems, action="/editor/write", notice=None, preview=(content, tags))
+        return _show_sheet(
+            request, sheet, problems, action="/editor/write", notice=None, preview=(content, tags)
+        )
     priority = sheet.priority if sheet.priority in ("normal", "mandatory", "emergency") else "normal"
     try:
         notice = services.desk.write(content, tags=tags, actor=actor, priority=priority)  # type: ignore[arg-type]
@@ -180,7 +194,9 @@ def move(request: Request, notice_id: int) -> Response:
         else:
             raise HTTPException(422)
     except MycityError as error:
-        return _show_notice(request, notice, problem=words_of(request).explain(error), step=step, note=note, status=422)
+        return _show_notice(
+            request, notice, problem=words_of(request).explain(error), step=step, note=note, status=422
+        )
     return go(f"/editor/notices/{notice_id}?done={step}")
 
 
@@ -211,10 +227,20 @@ def _show_notice(request: Request, notice: Notice, *, status: int = 200, **more:
     names = {row["actor"]: _name(request, row["actor"]) for row in log}
     values: dict[str, Any] = {"done": "", "problem": "", "step": "", "note": ""} | more
     return page(
-        request, "editor/notice.html", status=status, private=True, actor=actor_of(request), notice=notice,
-        facts=noticeview.facts(services, notice, words), tags=noticeview.shown_tags(services, notice, words),
-        revisions=revisions, log=log, names=names, tab="", **values,
-    )  # fmt: skip
+        request,
+        "editor/notice.html",
+        status=status,
+        private=True,
+        actor=actor_of(request),
+        notice=notice,
+        facts=noticeview.facts(services, notice, words),
+        tags=noticeview.shown_tags(services, notice, words),
+        revisions=revisions,
+        log=log,
+        names=names,
+        tab="",
+        **values,
+    )
 
 
 def _name(request: Request, actor: str) -> str:
@@ -224,9 +250,14 @@ def _name(request: Request, actor: str) -> str:
 
 
 def _show_sheet(
-    request: Request, sheet: Sheet, problems: dict[str, Problem], *, action: str, notice: Notice | None,
+    request: Request,
+    sheet: Sheet,
+    problems: dict[str, Problem],
+    *,
+    action: str,
+    notice: Notice | None,
     preview: tuple[NoticeContent, tuple[Tag, ...]] | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     services, words = services_of(request), words_of(request)
     suggested = []
     if preview is not None:
@@ -235,11 +266,25 @@ def _show_sheet(
         found = services.tagger.tag(
             title=content.title, text=to_text(content.body), agency=content.agency, doc_type=content.doc_type
         )
-        suggested = [noticeview.shown_tag(services, tag, words) for tag in found if f"{tag.kind}:{tag.code}" not in chosen]
+        suggested = [
+            noticeview.shown_tag(services, tag, words)
+            for tag in found
+            if f"{tag.kind}:{tag.code}" not in chosen
+        ]
     return page(
-        request, "editor/write.html", status=422 if problems else 200, private=True, actor=actor_of(request), sheet=sheet,
-        problems=problems, action=action, notice=notice, suggested=suggested, tab="write",
+        request,
+        "editor/write.html",
+        status=422 if problems else 200,
+        private=True,
+        actor=actor_of(request),
+        sheet=sheet,
+        problems=problems,
+        action=action,
+        notice=notice,
+        suggested=suggested,
+        tab="write",
         preview=preview[0] if preview else None,
         preview_tags=[noticeview.shown_tag(services, tag, words) for tag in preview[1]] if preview else [],
-        chosen={f"{tag.kind}:{tag.code}" for tag in map(desk_tag, sheet.tags)}, **vocabulary(request),
-    )  # fmt: skip
+        chosen={f"{tag.kind}:{tag.code}" for tag in map(desk_tag, sheet.tags)},
+        **vocabulary(request),
+    )

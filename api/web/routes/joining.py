@@ -50,18 +50,31 @@ def join(request: Request) -> Response:
     lang = display_of(request).lang
     base = services.settings.base_url
     return page(
-        request, "joined.html", private=True, profile=joined.profile, typed=_typed(wish, services.city),
-        feed=f"{base}/f/{joined.feed_token}", manage=f"{base}/me/enter/{joined.manage_secret}",
-        picks=shelf_view(services, joined.profile, shelf, lang=lang, limit=_SHOWN), total=len(shelf.picks),
-    )  # fmt: skip
+        request,
+        "joined.html",
+        private=True,
+        profile=joined.profile,
+        typed=_typed(wish, services.city),
+        feed=f"{base}/f/{joined.feed_token}",
+        manage=f"{base}/me/enter/{joined.manage_secret}",
+        picks=shelf_view(services, joined.profile, shelf, lang=lang, limit=_SHOWN),
+        total=len(shelf.picks),
+    )
 
 
 def show_form(request: Request, wish: Wish, problems: dict[str, Problem], *, status: int = 200) -> Response:
     """Show the form with what was typed and an error beside each field that has one."""
     return page(
-        request, "join.html", status=status, private=status != 200, wish=wish, problems=problems,
-        action="/join", contacts=True, **vocabulary(request),
-    )  # fmt: skip
+        request,
+        "join.html",
+        status=status,
+        private=status != 200,
+        wish=wish,
+        problems=problems,
+        action="/join",
+        contacts=True,
+        **vocabulary(request),
+    )
 
 
 def _typed(wish: Wish, city: City) -> dict[str, str]:
@@ -85,6 +98,10 @@ def vocabulary(request: Request) -> dict[str, object]:
     inside = {p.code: [q for q in city.places.values() if q.parent == p.code] for p in districts}
     zones = [p for p in city.places.values() if p.kind == "zone" and p.parent not in inside]
     return {
-        "parents": parents, "children": children, "districts": districts, "inside": inside, "zones": zones,
+        "parents": parents,
+        "children": children,
+        "districts": districts,
+        "inside": inside,
+        "zones": zones,
         "hours": list(HOURS),
-    }  # fmt: skip
+    }

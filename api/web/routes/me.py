@@ -84,10 +84,17 @@ def mine(request: Request) -> Response:
     done = request.query_params.get("done", "")
     tag = request.query_params.get("tag", "")
     return page(
-        request, "me.html", private=True, profile=profile, picks=picks, tab="picks",
-        done=done if done in _DONE else "", done_at=request.query_params.get("n", ""), undo=tag if done == "mute" and tag in profile.mutes else "",
+        request,
+        "me.html",
+        private=True,
+        profile=profile,
+        picks=picks,
+        tab="picks",
+        done=done if done in _DONE else "",
+        done_at=request.query_params.get("n", ""),
+        undo=tag if done == "mute" and tag in profile.mutes else "",
         mutes=[(tag, services.city.label(tag, words.lang)) for tag in profile.mutes],
-    )  # fmt: skip
+    )
 
 
 @router.post("/me/feedback")
@@ -100,7 +107,13 @@ def feedback(request: Request) -> Response:
     for position, item in enumerate(shelf, start=1):
         if kind and profile.personalised and str(item.pick.notice_id) == str(form.get("notice", "")):
             row = FeedbackRow(
-                profile.id, item.pick.notice_id, kind, services.clock.now(), "web", position, item.pick.propensity
+                profile.id,
+                item.pick.notice_id,
+                kind,
+                services.clock.now(),
+                "web",
+                position,
+                item.pick.propensity,
             )
             services.feedback.record([row])
             number = item.pick.notice_id
@@ -209,9 +222,13 @@ def export(request: Request) -> Response:
     """Everything held, as one JSON file."""
     held = joining.export(services_of(request), profile_of(request).id)
     return Response(
-        json.dumps(held, ensure_ascii=False, indent=1, default=_plain), media_type="application/json",
-        headers={"content-disposition": 'attachment; filename="mycity-export.json"', "cache-control": "no-store"},
-    )  # fmt: skip
+        json.dumps(held, ensure_ascii=False, indent=1, default=_plain),
+        media_type="application/json",
+        headers={
+            "content-disposition": 'attachment; filename="mycity-export.json"',
+            "cache-control": "no-store",
+        },
+    )
 
 
 @router.post("/me/forget")
@@ -256,22 +273,42 @@ def _picks(request: Request, profile: Profile) -> list[dict[str, Any]]:
         notice = notices.get(item.pick.notice_id)
         if notice is None or not notice.is_public or given.get(notice.id) == "hide":
             continue
-        tags = [t for t in noticeview.shown_tags(services, notice, words) if t.kind in ("theme", "place", "agency", "type")]
-        tags.sort(key=lambda t: t.kind == "theme" and not services.city.themes[t.tag[6:]].parent)  # the wide ones last
-        shown.append({
-            "item": listing.items(services, [notice], words)[0],
-            "reasons": [reason_sentence(services, reason, lang=words.lang) for reason in item.pick.reasons],
-            "kind": item.pick.kind, "given": given.get(notice.id, ""), "likes": noticeview.takes_likes(notice),
-            "tags": [t for t in tags if t.tag not in profile.mutes],
-        })  # fmt: skip
+        tags = [
+            t
+            for t in noticeview.shown_tags(services, notice, words)
+            if t.kind in ("theme", "place", "agency", "type")
+        ]
+        tags.sort(
+            key=lambda t: t.kind == "theme" and not services.city.themes[t.tag[6:]].parent
+        )  # the wide ones last
+        shown.append(
+            {
+                "item": listing.items(services, [notice], words)[0],
+                "reasons": [
+                    reason_sentence(services, reason, lang=words.lang) for reason in item.pick.reasons
+                ],
+                "kind": item.pick.kind,
+                "given": given.get(notice.id, ""),
+                "likes": noticeview.takes_likes(notice),
+                "tags": [t for t in tags if t.tag not in profile.mutes],
+            }
+        )
     return shown
 
 
 def _show_edit(request: Request, wish: Wish, problems: dict[str, Problem], *, status: int = 200) -> Response:
     return page(
-        request, "join.html", status=status, private=True, wish=wish, problems=problems, action="/me/edit",
-        contacts=False, tab="edit", **vocabulary(request),
-    )  # fmt: skip
+        request,
+        "join.html",
+        status=status,
+        private=True,
+        wish=wish,
+        problems=problems,
+        action="/me/edit",
+        contacts=False,
+        tab="edit",
+        **vocabulary(request),
+    )
 
 
 def _show_settings(request: Request, *, status: int = 200, **more: Any) -> Response:
@@ -283,9 +320,17 @@ def _show_settings(request: Request, *, status: int = 200, **more: Any) -> Respo
         channels[channel] = {"live": live, "address": contact.address if contact and live else ""}
     values: dict[str, Any] = {"done": "", "feed": "", "kept": 0, "problems": {}, "typed": {}} | more
     return page(
-        request, "settings.html", status=status, private=True, profile=profile, channels=channels, hours=list(HOURS),
-        events=len(services.feedback.of(profile.id)), tab="settings", **values,
-    )  # fmt: skip
+        request,
+        "settings.html",
+        status=status,
+        private=True,
+        profile=profile,
+        channels=channels,
+        hours=list(HOURS),
+        events=len(services.feedback.of(profile.id)),
+        tab="settings",
+        **values,
+    )
 
 
 def _plain(value: object) -> object:
@@ -294,5 +339,3 @@ def _plain(value: object) -> object:
     if isinstance(value, (set, frozenset, tuple)):
         return list(value)
     raise TypeError(f"cannot export {type(value).__name__}")
-
-

@@ -31,7 +31,9 @@ def feed_page(request: Request, token: str) -> Response:
     entries = shelf_view(
         services, profile, services.editions.shelf(profile.id), lang=display_of(request).lang, surface="feed"
     )
-    return page(request, "feed_page.html", private=True, picks=entries, feed=f"{services.settings.base_url}/f/{token}")
+    return page(
+        request, "feed_page.html", private=True, picks=entries, feed=f"{services.settings.base_url}/f/{token}"
+    )
 
 
 @router.get("/u/{token}")

@@ -46,11 +46,19 @@ def portal(request: Request, role: str = "", theme: str = "", place: str = "", b
     )
     top = services.city.themes[theme].parent or theme if theme else ""
     return page(
-        request, "portal.html", query=query, shown_lang=effective.lang, found=found,
-        days=listing.by_day(found.items), emergencies=listing.emergencies(services, words),
-        themes=[pair for pair in themes if not pair[0].parent], top=top,
-        inside=[pair for pair in themes if top and pair[0].parent == top], filtered=bool(role or theme or place), districts=_districts(request),
-    )  # fmt: skip
+        request,
+        "portal.html",
+        query=query,
+        shown_lang=effective.lang,
+        found=found,
+        days=listing.by_day(found.items),
+        emergencies=listing.emergencies(services, words),
+        themes=[pair for pair in themes if not pair[0].parent],
+        top=top,
+        inside=[pair for pair in themes if top and pair[0].parent == top],
+        filtered=bool(role or theme or place),
+        districts=_districts(request),
+    )
 
 
 @router.get("/search")
@@ -77,12 +85,22 @@ def notice_page(request: Request, notice_id: str) -> Response:
     mark, title, title_lang = listing.shown_title(services.city, notice, words.lang)
     source = _source(request, notice)
     return page(
-        request, "notice.html", notice=notice, mark=mark, title=title, title_lang=title_lang, change=change,
-        changes=noticeview.compare_revisions(*change) if change else {}, badge=listing.badge(notice, words, services),
-        facts=noticeview.facts(services, notice, words), tags=noticeview.shown_tags(services, notice, words),
-        related=noticeview.related(services, notice, words), source=source, from_me=profile is not None,
+        request,
+        "notice.html",
+        notice=notice,
+        mark=mark,
+        title=title,
+        title_lang=title_lang,
+        change=change,
+        changes=noticeview.compare_revisions(*change) if change else {},
+        badge=listing.badge(notice, words, services),
+        facts=noticeview.facts(services, notice, words),
+        tags=noticeview.shown_tags(services, notice, words),
+        related=noticeview.related(services, notice, words),
+        source=source,
+        from_me=profile is not None,
         crumb=next((c for c in notice.codes("theme") if c in services.city.themes), ""),
-    )  # fmt: skip
+    )
 
 
 @router.get("/about/feeds")
@@ -125,9 +143,13 @@ def static(request: Request, name: str) -> Response:
     if data is None:
         raise HTTPException(404)
     known = "v" in request.query_params
-    return Response(data, media_type=_TYPES.get(PurePosixPath(name).suffix, "application/octet-stream"), headers={
-        "cache-control": "public, max-age=31536000, immutable" if known else "public, max-age=3600",
-    })  # fmt: skip
+    return Response(
+        data,
+        media_type=_TYPES.get(PurePosixPath(name).suffix, "application/octet-stream"),
+        headers={
+            "cache-control": "public, max-age=31536000, immutable" if known else "public, max-age=3600",
+        },
+    )
 
 
 @router.get("/robots.txt")
@@ -172,7 +194,10 @@ def _record_open(request: Request, notice: Notice) -> Profile | None:
         if item.pick.notice_id == notice.id:
             now = services.clock.now()
             just = now - timedelta(minutes=30)  # a reload is not another opening
-            if not any(r.kind == "open" and r.notice_id == notice.id and r.at > just for r in services.feedback.of(profile.id)):
+            if not any(
+                r.kind == "open" and r.notice_id == notice.id and r.at > just
+                for r in services.feedback.of(profile.id)
+            ):
                 row = FeedbackRow(profile.id, notice.id, "open", now, "web", position, item.pick.propensity)
                 services.feedback.record([row])
             break

@@ -29,8 +29,13 @@ from feeds.kernel.errors import BadInputError
 MAX_SIZE = 20_000_000  # bytes
 MAX_DEPTH = 256
 MAX_ENTRIES = 5_000
+MAX_ATTRIBUTES = 256  # of one element; also namespaces of a feed
 _UTC = ZoneInfo("UTC")
 _ENTITIES = re.compile(r"<!ENTITY|<!DOCTYPE[^>]*\[", re.IGNORECASE)
+_ENTRY = re.compile(r"<(?:item|entry)[\s>]")
+_OPENED = re.compile(r"<(?!br|hr|img|input|meta|link|p|li|td|tr)[A-Za-z][^<>]*(?<!/)>")
+_NAMESPACE = re.compile(r"xmlns:?[\w.-]{0,200}\s*=\s*[\"'][^\"'<>]{0,500}")
+_HUGE_TAG = re.compile(r"<[A-Za-z][^<>]{100000}")
 _FIRST_ELEMENT = re.compile(r"<[A-Za-z]")
 _DECLARATION = re.compile(r"\A\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"'][^>]*\?>")
 _XML_HEAD = re.compile(r"\A\s*<\?xml[^>]*\?>")
@@ -87,13 +92,7 @@ def parse_feed(body: bytes, headers: Mapping[str, str], url: str) -> ParsedFeed:
         oddities.append(
             Oddity(0, "", "broken-xml", f"The feed is not well-formed ({reason}); what could be read was.")
         )
-    entries = tuple(
-        _entry(number, item, feed, url) for number, item in enumerate(found.entries[:MAX_ENTRIES], start=1)
-    )
-    if len(found.entries) > MAX_ENTRIES:
-        oddities.append(
-            Oddity(0, "", "too-long", f"The feed has {len(found.entries)} entries; {MAX_ENTRIES} were read.")
-        )
+    entries = tuple(_entry(number, item, feed, url) for number, item in enumerate(found.entries, start=1))
     return ParsedFeed(
         _get(feed, "title"), _get(feed, "link"), _get(feed, "language"), entries, tuple(oddities)
     )
@@ -122,40 +121,55 @@ def _encoding_oddity(claimed: str, real: str) -> Oddity:
 
 
 def _refuse_hostile(text: str, url: str) -> None:
+    """Stop what would cost feedparser seconds or gigabytes: its time grows with the square of some shapes."""
     first = _FIRST_ELEMENT.search(text)
     if _ENTITIES.search(text, 0, first.start() if first else len(text)):
         raise BadInputError(f"{url} defines XML entities, which no feed needs; it was not read.")
-    if _depth(text) > MAX_DEPTH:
+    if len(_ENTRY.findall(text)) > MAX_ENTRIES:
+        raise BadInputError(f"{url} has more than {MAX_ENTRIES} entries; it was not read.")
+    if len(set(_NAMESPACE.findall(text))) > MAX_ATTRIBUTES:
+        raise BadInputError(f"{url} declares more than {MAX_ATTRIBUTES} namespaces; it was not read.")
+    shape = _Shape()
+    if not shape.measure(_as_utf8(text)):
+        shape.estimate(text)
+    if shape.depth > MAX_DEPTH:
         raise BadInputError(f"{url} nests elements deeper than {MAX_DEPTH}; it was not read.")
+    if shape.attributes > MAX_ATTRIBUTES:
+        raise BadInputError(
+            f"{url} gives one element more than {MAX_ATTRIBUTES} attributes; it was not read."
+        )
 
 
-def _depth(text: str) -> int:
-    """Deepest nesting of the well-formed part of a document; expat counts, builds nothing."""
-    depth = deepest = 0
+class _Shape:
+    """The deepest nesting and the most attributes of one element; expat counts and builds nothing."""
 
-    def start(_name: str, _attributes: dict[str, str]) -> None:
-        nonlocal depth, deepest
-        depth += 1
-        deepest = max(deepest, depth)
+    def __init__(self) -> None:
+        self.depth = self.attributes = self._now = 0
 
-    def end(_name: str) -> None:
-        nonlocal depth
-        depth -= 1
+    def measure(self, document: bytes) -> bool:
+        """Count in the well-formed part; say whether that was all of it."""
+        parser = expat.ParserCreate("utf-8")
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        try:
+            parser.Parse(document, True)
+        except expat.ExpatError:
+            return False
+        return True
 
-    parser = expat.ParserCreate("utf-8")
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    try:
-        parser.Parse(_as_utf8(text), True)
-    except expat.ExpatError:
-        # Not well-formed from here on; the loose parser has its own, flat way to go on.
-        return max(deepest, _loose_depth(text))
-    return deepest
+    def estimate(self, text: str) -> None:
+        """For broken documents: how many more elements open than close (void ones of HTML aside)."""
+        opened = len(_OPENED.findall(text))
+        self.depth = max(self.depth, opened - text.count("</") - text.count("<![CDATA["))
+        if _HUGE_TAG.search(text):
+            self.attributes = MAX_ATTRIBUTES + 1
 
+    def _start(self, _name: str, attributes: dict[str, str]) -> None:
+        self._now += 1
+        self.depth = max(self.depth, self._now)
+        self.attributes = max(self.attributes, len(attributes))
 
-def _loose_depth(text: str) -> int:
-    """For broken documents: how many more elements open than close (void ones of HTML aside)."""
-    opened = len(re.findall(r"<(?!br|hr|img|input|meta|link|p|li|td|tr)[A-Za-z][^<>]*(?<!/)>", text))
-    return max(0, opened - text.count("</") - text.count("<![CDATA["))
+    def _end(self, _name: str) -> None:
+        self._now -= 1
 
 
 def _as_utf8(text: str) -> bytes:
