@@ -228,7 +228,7 @@ def digest_view(
 
 def reason_sentence(services: Services, reason: Reason, *, lang: str) -> str:
     """Say one reason in full, as the resident's own page does."""
-    return sentence(reason, lang, services.city.label)
+    return sentence(reason, lang, services.city.label, simulated=services.demo)
 
 
 def _sentences(services: Services, pick: Pick, lang: str, surface: Surface) -> tuple[str, ...]:
@@ -239,7 +239,15 @@ def _sentences(services: Services, pick: Pick, lang: str, surface: Surface) -> t
         hidden = hidden or (
             surface in ("feed", "sms") and any(param.startswith("role:") for param in reason.params)
         )
-        said.append(sentence(reason, lang, services.city.label, discreet=hidden and surface != "page"))
+        said.append(
+            sentence(
+                reason,
+                lang,
+                services.city.label,
+                discreet=hidden and surface != "page",
+                simulated=services.demo,
+            )
+        )
     return tuple(dict.fromkeys(said))
 
 

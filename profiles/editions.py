@@ -2,7 +2,8 @@
 
 An edition is appended, never changed. The shelf is rewritten in the same transaction by
 compare-and-set on its version; that guard keeps a notice from being picked twice when two jobs
-run at once. An empty edition is never written. Called by ``recommender.select`` and, for alerts
+run at once. Shelves hold the packed bytes of their editions, so a new edition is packed once and
+nothing else is unpacked. An empty edition is never written. Called by ``recommender.select`` and, for alerts
 and corrections, by ``api.jobs``; read by everything that shows picks.
 """
 
@@ -13,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
-from feeds.kernel.db import Database, insert_missing, insert_one
+from feeds.kernel.db import Database, insert_missing
 from feeds.kernel.time import from_micros, to_micros
 from profiles.packing import pack_ids, pack_picks, unpack_ids, unpack_picks
 from profiles.reasons import CODES, NAMES
@@ -55,13 +56,41 @@ class EditionStore:
             moved on (choose again against the new shelf).
         """
         with self._db.write() as connection:
-            shelves = _shelves(connection, [item.profile_id for item in editions])
-            return [_append_one(connection, item, shelves[item.profile_id]) for item in editions]
+            held = _lock(connection, sorted({item.profile_id for item in editions}))
+            rows: list[dict[str, Any]] = []
+            written: list[int] = []
+            for number, item in enumerate(editions):
+                current = held.get(item.profile_id)
+                fresh = () if current is None else _fresh(item, current)
+                if current is None or not fresh or current.version != item.expected_version:
+                    continue
+                packed = pack_picks(fresh, CODES)
+                held[item.profile_id] = current.after(fresh, packed, item.made_at)
+                rows.append(_edition_row(item, fresh, packed))
+                written.append(number)
+            if not rows:
+                return [None] * len(editions)
+            ids = _insert_all(connection, rows)
+            _write_back(connection, [held[editions[number].profile_id] for number in written])
+        found: list[int | None] = [None] * len(editions)
+        for number, edition_id in zip(written, ids, strict=True):
+            found[number] = edition_id
+        return found
 
-    def shelves(self, profile_ids: Iterable[int]) -> dict[int, Shelf]:
-        """Return a shelf for each profile; an empty one of version 0 where nothing was picked yet."""
+    def shelves(self, profile_ids: Iterable[int], *, since: datetime | None = None) -> dict[int, Shelf]:
+        """Return a shelf for each profile; an empty one of version 0 where nothing was picked yet.
+
+        Args:
+            profile_ids: Any number.
+            since: Leave out picks made before (``picked`` still names them): choosing needs only today's.
+        """
+        wanted = list(profile_ids)
+        found = {profile_id: Shelf(profile_id, 0, (), frozenset()) for profile_id in wanted}
         with self._db.read() as connection:
-            return _shelves(connection, list(profile_ids))
+            for part in _chunks(wanted):
+                for row in connection.execute(select(shelf).where(shelf.c.profile_id.in_(part))):
+                    found[row.profile_id] = _Board.of(row).opened(since)
+        return found
 
     def shelf(self, profile_id: int) -> Shelf:
         """Return one profile's shelf."""
@@ -110,68 +139,130 @@ class EditionStore:
             return int(row[0]), int(row[1])
 
 
-def _append_one(connection: Connection, item: NewEdition, current: Shelf) -> int | None:
-    fresh = tuple(p for p in item.picks if p.kind in _REPEATABLE or p.notice_id not in current.picked)
-    if not fresh or current.version != item.expected_version:
-        return None
-    if current.version == 0:
-        first = {"profile_id": item.profile_id, "version": 0, "picks": b"", "picked": b""}
-        insert_missing(connection, shelf, [first], ["profile_id"])
-    moved = _moved(current, fresh, item.made_at)
-    guarded = (shelf.c.profile_id == item.profile_id) & (shelf.c.version == item.expected_version)
-    if connection.execute(update(shelf).where(guarded).values(_shelf_columns(moved))).rowcount == 0:
-        return None
-    row = {
-        "profile_id": item.profile_id,
-        "made_at": item.made_at,
-        "kind": item.kind,
-        "size": sum(pick.kind != "update" for pick in fresh),
-        "picks": pack_picks(fresh, CODES),
-    }
-    return insert_one(connection, edition, row)
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Picks of one edition as they lie on the shelf: still packed, with a mask of those still there."""
+
+    made_at: datetime
+    mask: int
+    packed: bytes
+
+    def opened(self) -> list[ShelvedPick]:
+        picks = unpack_picks(self.packed, NAMES)
+        return [ShelvedPick(pick, self.made_at) for n, pick in enumerate(picks) if self.mask >> n & 1]
+
+    def without(self, ids: set[int]) -> _Batch:
+        gone = sum(1 << n for n, pick in enumerate(unpack_picks(self.packed, NAMES)) if pick.notice_id in ids)
+        return _Batch(self.made_at, self.mask & ~gone, self.packed)
+
+    def first(self, count: int) -> _Batch:
+        """Keep only the first ``count`` picks that are still there."""
+        mask = kept = 0
+        for n in range(self.mask.bit_length()):
+            if self.mask >> n & 1 and kept < count:
+                mask |= 1 << n
+                kept += 1
+        return _Batch(self.made_at, mask, self.packed)
 
 
-def _moved(current: Shelf, picks: tuple[Pick, ...], at: datetime) -> Shelf:
-    """The shelf after an edition: its picks first, then the older ones that are not among them."""
-    fresh_ids = {pick.notice_id for pick in picks}
-    older = tuple(item for item in current.picks if item.pick.notice_id not in fresh_ids)
-    shelved = tuple(ShelvedPick(pick, at) for pick in picks) + older
-    picked = frozenset(sorted(current.picked | fresh_ids)[-_PICKED_KEPT:])
-    return Shelf(current.profile_id, current.version + 1, shelved[:SHELF_SIZE], picked)
+@dataclass(frozen=True, slots=True)
+class _Board:
+    """A shelf as stored: batches are moved about packed, so that an edition costs one packing."""
+
+    profile_id: int
+    version: int
+    batches: tuple[_Batch, ...]
+    picked: frozenset[int]
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> _Board:
+        return cls(row.profile_id, row.version, _read_batches(row.picks), unpack_ids(row.picked))
+
+    def opened(self, since: datetime | None = None) -> Shelf:
+        batches = (item for item in self.batches if since is None or item.made_at >= since)
+        picks = tuple(pick for item in batches for pick in item.opened())
+        return Shelf(self.profile_id, self.version, picks, self.picked)
+
+    def after(self, picks: tuple[Pick, ...], packed: bytes, at: datetime) -> _Board:
+        """The shelf after an edition: its picks first, then the older ones that are not among them."""
+        ids = {pick.notice_id for pick in picks}
+        older = tuple(item.without(ids) for item in self.batches) if ids & self.picked else self.batches
+        batches, room = [], SHELF_SIZE
+        for item in (_Batch(at, (1 << len(picks)) - 1, packed), *older):
+            item = item if item.mask.bit_count() <= room else item.first(room)
+            if item.mask:
+                batches.append(item)
+                room -= item.mask.bit_count()
+        picked = frozenset(sorted(self.picked | ids)[-_PICKED_KEPT:])
+        return _Board(self.profile_id, self.version + 1, tuple(batches), picked)
 
 
-def _shelf_columns(moved: Shelf) -> dict[str, Any]:
-    """The instant of each pick stands in front of the packed picks (8 bytes each)."""
-    instants = [to_micros(item.picked_at) for item in moved.picks]
-    head = b"".join(value.to_bytes(8, "big") for value in instants)
-    packed = pack_picks([item.pick for item in moved.picks], CODES)
-    return {
-        "version": moved.version,
-        "picks": len(instants).to_bytes(1, "big") + head + packed,
-        "picked": pack_ids(moved.picked),
-    }
+def _fresh(item: NewEdition, current: _Board) -> tuple[Pick, ...]:
+    return tuple(p for p in item.picks if p.kind in _REPEATABLE or p.notice_id not in current.picked)
 
 
-def _shelves(connection: Connection, profile_ids: list[int]) -> dict[int, Shelf]:
-    found = {profile_id: Shelf(profile_id, 0, (), frozenset()) for profile_id in profile_ids}
+def _lock(connection: Connection, profile_ids: list[int]) -> dict[int, _Board]:
+    """Read shelves for change; nobody else can move them before this transaction ends."""
+    found: dict[int, _Board] = {}
     for part in _chunks(profile_ids):
-        query = select(shelf).where(shelf.c.profile_id.in_(part))
-        if connection.dialect.name == "postgresql" and connection.get_execution_options().get("mycity_write"):
+        blank = [{"profile_id": n, "version": 0, "picks": b"", "picked": b""} for n in part]
+        insert_missing(connection, shelf, blank, ["profile_id"])
+        query = select(shelf).where(shelf.c.profile_id.in_(part)).order_by(shelf.c.profile_id)
+        if connection.dialect.name == "postgresql":
             query = query.with_for_update()
-        for row in connection.execute(query):
-            found[row.profile_id] = _shelf(row)
+        found |= {row.profile_id: _Board.of(row) for row in connection.execute(query)}
     return found
 
 
-def _shelf(row: Row[Any]) -> Shelf:
-    if not row.picks:
-        return Shelf(row.profile_id, row.version, (), frozenset())
-    count = row.picks[0]
-    head, packed = row.picks[1 : 1 + 8 * count], row.picks[1 + 8 * count :]
-    instants = [from_micros(int.from_bytes(head[8 * n : 8 * n + 8], "big")) for n in range(count)]
-    picks = unpack_picks(packed, NAMES)
-    shelved = tuple(ShelvedPick(pick, at) for pick, at in zip(picks, instants, strict=True))
-    return Shelf(row.profile_id, row.version, shelved, unpack_ids(row.picked))
+def _edition_row(item: NewEdition, picks: tuple[Pick, ...], packed: bytes) -> dict[str, Any]:
+    return {
+        "profile_id": item.profile_id,
+        "made_at": item.made_at,
+        "kind": item.kind,
+        "size": sum(pick.kind != "update" for pick in picks),
+        "picks": packed,
+    }
+
+
+def _insert_all(connection: Connection, rows: list[dict[str, Any]]) -> list[int]:
+    made = insert(edition).returning(edition.c.id, sort_by_parameter_order=True)
+    return [row.id for row in connection.execute(made, rows)]
+
+
+def _write_back(connection: Connection, boards: list[_Board]) -> None:
+    """The version is compared once more: belt and braces, should a lock ever be lost."""
+    rows = [
+        {
+            "_profile": board.profile_id,
+            "_below": board.version,
+            "version": board.version,
+            "picks": _pack_batches(board.batches),
+            "picked": pack_ids(board.picked),
+        }
+        for board in {board.profile_id: board for board in boards}.values()
+    ]
+    here = (shelf.c.profile_id == bindparam("_profile")) & (shelf.c.version < bindparam("_below"))
+    connection.execute(update(shelf).where(here), rows)
+
+
+def _pack_batches(batches: Iterable[_Batch]) -> bytes:
+    """Instant (8 bytes), mask (8 bytes), length (4 bytes), packed picks; newest edition first."""
+    parts = []
+    for item in batches:
+        head = to_micros(item.made_at).to_bytes(8, "big", signed=True) + item.mask.to_bytes(8, "big")
+        parts.append(head + len(item.packed).to_bytes(4, "big") + item.packed)
+    return b"".join(parts)
+
+
+def _read_batches(data: bytes) -> tuple[_Batch, ...]:
+    found, at = [], 0
+    while at < len(data):
+        made_at = from_micros(int.from_bytes(data[at : at + 8], "big", signed=True))
+        mask = int.from_bytes(data[at + 8 : at + 16], "big")
+        end = at + 20 + int.from_bytes(data[at + 16 : at + 20], "big")
+        found.append(_Batch(made_at, mask, data[at + 20 : end]))
+        at = end
+    return tuple(found)
 
 
 def _edition(row: Row[Any]) -> Edition:

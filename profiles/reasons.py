@@ -45,6 +45,8 @@ PLACE_LABELS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 #: Reasons that tell nothing about the person and so may stand anywhere.
 PUBLIC_CODES = frozenset({"fresh", "citywide", "mandatory", "emergency", "update", "popular"})
+#: Reasons that the model inferred; everything else is a declared fact or a rule.
+INFERRED_CODES = frozenset({"learned", "popular"})
 _NEUTRAL = ("您关注的事项有更新", "There is news on something you follow")
 _PLAIN: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -54,7 +56,7 @@ _PLAIN: Mapping[str, tuple[str, str]] = MappingProxyType(
         "emergency": ("紧急信息", "Urgent"),
         "update": ("您收到过的内容有重要更正", "Something you received has changed in substance"),
         "explored": ("试着推荐，看看是否对您有用", "A trial, to learn whether it is useful to you"),
-        "popular": ("近期较多人查看（模型推断）", "Many people open this (inferred by the model)"),
+        "popular": ("近期较多人查看（模型推断）", "Many people open this (inferred)"),
     }
 )
 
@@ -62,7 +64,13 @@ LabelOf = Callable[[str, str], str]
 
 
 def sentence(
-    reason: Reason, lang: str, label: LabelOf, today: date | None = None, *, discreet: bool = False
+    reason: Reason,
+    lang: str,
+    label: LabelOf,
+    today: date | None = None,
+    *,
+    discreet: bool = False,
+    simulated: bool = False,
 ) -> str:
     """Say a reason in one short sentence without a full stop.
 
@@ -74,6 +82,7 @@ def sentence(
         today: Local day of the reader; only decides whether a date needs its year. Without it the year is
             left out, so that what is rendered does not change with time.
         discreet: Nothing that tells about the person: no tag, role, place or date.
+        simulated: What the model inferred rests on simulated residents (the demo); it then says so.
 
     Raises:
         KeyError: If the code is unknown.
@@ -83,6 +92,9 @@ def sentence(
     chinese = lang.lower().startswith("zh")
     if discreet and reason.code not in PUBLIC_CODES:
         return _NEUTRAL[not chinese]
+    if simulated and reason.code in INFERRED_CODES:
+        said = sentence(reason, lang, label, today)
+        return said.replace("模型推断", "模拟数据推断").replace("inferred", "inferred from simulated data")
     if reason.code in _PLAIN:
         return _PLAIN[reason.code][not chinese]
     if reason.code in ("deadline", "reminder"):
@@ -132,11 +144,7 @@ def _place(name: str, rest: tuple[str, ...], chinese: bool) -> str:
 
 def _learned(params: tuple[str, ...], lang: str, label: LabelOf, chinese: bool) -> str:
     if not params:
-        return (
-            "与您看过的内容相近（模型推断）"
-            if chinese
-            else "Similar to what you opened (inferred by the model)"
-        )
+        return "与您看过的内容相近（模型推断）" if chinese else "Similar to what you opened (inferred)"
     name, kind = label(params[0], lang), params[0].partition(":")[0]
     if kind == "role":
         return (

@@ -53,8 +53,8 @@ class Profiles(Protocol):
 class Editions(Protocol):
     """The ledger."""
 
-    def shelves(self, profile_ids: Iterable[int]) -> dict[int, Shelf]:
-        """A shelf for each id; version 0 where nothing was picked yet."""
+    def shelves(self, profile_ids: Iterable[int], *, since: datetime | None = None) -> dict[int, Shelf]:
+        """A shelf for each id, with the picks made since; version 0 where nothing was picked yet."""
 
     def picked_since(self, profile_ids: Iterable[int], since: datetime) -> dict[int, int]:
         """How many picks took a pace slot since an instant; ids without any may be missing."""
@@ -186,7 +186,7 @@ def _choose_now(
     profiles: Sequence[Profile], editions: Editions, ready: Prepared, now: datetime, midnight: datetime
 ) -> list[NewEdition]:
     ids = [profile.id for profile in profiles]
-    return choose(profiles, editions.shelves(ids), ready, now, editions.picked_since(ids, midnight), midnight)
+    return choose(profiles, editions.shelves(ids, since=midnight), ready, now, editions.picked_since(ids, midnight), midnight)
 
 
 def _groups(profiles: Profiles, ids: Sequence[int] | None, size: int) -> Iterator[list[Profile]]:

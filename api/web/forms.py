@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 
 from starlette.datastructures import FormData
 
-from api.web.noticeview import BY_EDITOR
 from api.web.wording import FULL, Lang, Words
 from feeds.catalogue.notices import NoticeContent
 from feeds.catalogue.tagging import Tag
 from feeds.catalogue.vocabulary import City
+from feeds.intake.landing import EDITOR
 from feeds.intake.sanitise import looks_like_html, plain_to_html, sanitise
 from feeds.kernel.errors import UsageError
 from profiles.contacts import clean_address
@@ -299,7 +299,7 @@ def body_html(text: str) -> str:
 def desk_tag(tag: str) -> Tag:
     """A tag that a person chose."""
     kind, _, code = tag.partition(":")
-    return Tag(kind, code, BY_EDITOR, 1.0)
+    return Tag(kind, code, EDITOR, 1.0)
 
 
 def _tags(sheet: Sheet, city: City, problems: dict[str, Problem]) -> tuple[Tag, ...]:

@@ -6,6 +6,7 @@ page, the residents' pages and the desk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -178,15 +179,8 @@ def theme_label(city: City, code: str, lang: str) -> tuple[str, str]:
 
 def read_mark(text: str) -> tuple[datetime, int] | None:
     """Read where a list continues; anything unreadable means its top."""
-    instant, _, number = text.partition("-")
-    if not (
-        instant.isascii() and instant.isdigit() and number.isascii() and number.isdigit() and len(text) < 40
-    ):
-        return None
-    try:
-        return from_micros(int(instant)), int(number)
-    except OverflowError:
-        return None
+    match = re.fullmatch(r"([0-9]{1,17})-([0-9]{1,18})", text)
+    return (from_micros(int(match[1])), int(match[2])) if match else None
 
 
 def known_query(city: City, query: Query) -> bool:

@@ -16,6 +16,7 @@ from api.web.listing import agency_name, shown_title
 from api.web.wording import Words
 from feeds.catalogue.notices import Notice, Revision
 from feeds.catalogue.tagging import Tag
+from feeds.intake.landing import EDITOR
 from feeds.intake.sanitise import to_text
 from feeds.kernel.time import local_date
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from api.wiring import Services
 
 TAG_KINDS = ("theme", "role", "place", "life", "type", "agency")
-#: Cause of a tag that a person at the desk chose.
-BY_EDITOR = "desk@editor:"
 _TOKEN = re.compile(r"[0-9A-Za-z]+(?:[.,:/%-][0-9A-Za-z]+)*|\s+|.", re.DOTALL)
 _CAUSE = re.compile(r"(?P<rule>[^@]*)@(?P<where>[a-z_]+):(?P<word>.*)", re.DOTALL)
 _AROUND = 30  # characters of unchanged text that stay visible beside a change
@@ -119,6 +118,8 @@ def shown_tag(services: Services, tag: Tag, words: Words) -> ShownTag:
 
 def cause_text(cause: str, words: Words) -> str:
     """Say why a tag was given; an unknown kind of cause is said to be the program's guess."""
+    if cause == EDITOR:
+        return words("cause.editor")
     match = _CAUSE.fullmatch(cause)
     if match and words.has(f"cause.{match['where']}"):
         return words(f"cause.{match['where']}", word=match["word"])

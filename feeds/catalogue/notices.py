@@ -179,7 +179,11 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """What the decision needs to know of a notice that is already stored."""
+    """What the decision needs to know of a notice that is already stored.
+
+    Attributes:
+        content_hash: Of what upstream last said, not of an editor's own changes.
+    """
 
     notice_id: int
     content_hash: str

@@ -139,8 +139,11 @@ class NoticeStore:
         actor: str,
         note: str,
         at: datetime,
+        from_upstream: bool = False,
     ) -> Notice:
         """Put a new revision in the place of the current one; a major one is a material change.
+
+        ``from_upstream`` says that this is what the source now says; a later poll compares with it.
 
         Raises:
             NotFoundError: If there is no such notice.
@@ -150,6 +153,8 @@ class NoticeStore:
             changed: dict[str, Any] = _content_columns(content)
             changed |= {"revision": row.revision + 1, "level": level, "place": place}
             changed["fresh_at"] = content.published or row.released_at or row.created_at
+            if from_upstream:
+                changed["upstream_hash"] = content.hash()
             if major and row.state in PUBLIC_STATES:
                 changed |= {"material_number": _take_numbers(connection, 1) + 1, "changed_at": at}
             _take_numbers(connection, 1, "edit")
@@ -220,12 +225,12 @@ class NoticeStore:
     def known(self, source_id: int | None, guids: Iterable[str]) -> dict[str, StoredKey]:
         """Return what is stored of these guids of one source."""
         found: dict[str, StoredKey] = {}
-        columns = (notice.c.guid, notice.c.id, notice.c.content_hash, notice.c.revision, notice.c.state)
+        columns = (notice.c.guid, notice.c.id, notice.c.upstream_hash, notice.c.revision, notice.c.state)
         with self._db.read() as connection:
             for part in _chunks(list(guids)):
                 query = select(*columns).where(notice.c.source_id == source_id, notice.c.guid.in_(part))
                 for row in connection.execute(query):
-                    found[row.guid] = StoredKey(row.id, row.content_hash, row.revision, row.state)
+                    found[row.guid] = StoredKey(row.id, row.upstream_hash, row.revision, row.state)
         return found
 
     def get(self, notice_id: int) -> Notice:
@@ -450,6 +455,7 @@ def _new_row(item: NewNotice, at: datetime, number: int) -> dict[str, Any]:
     return _content_columns(item.content) | {
         "source_id": item.source_id,
         "guid": item.guid,
+        "upstream_hash": item.content.hash(),
         "state": item.state,
         "revision": 1,
         "level": item.level,

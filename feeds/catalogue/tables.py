@@ -51,6 +51,8 @@ notice = Table(
     Column("body", Text, nullable=False),
     Column("details", Json, nullable=False),
     Column("content_hash", String(32), nullable=False),
+    # What upstream last said; an editor's own changes leave it, so that the next poll does not undo them.
+    Column("upstream_hash", String(32), nullable=False),
     Column("agency_slug", String(64), nullable=False),
     Column("doc_key", Text, nullable=False),
     Column("kind", String(32), nullable=False),

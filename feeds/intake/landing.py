@@ -204,7 +204,7 @@ class Landing:
             self._notices.revise(
                 notice_id, row.content, tags=tags, level=level, place=place,
                 major=is_major(old.content, row.content),
-                actor="intake", note="Changed by its publisher", at=self._clock.now(),
+                actor="intake", note="Changed by its publisher", at=self._clock.now(), from_upstream=True,
             )  # fmt: skip
         self.report.changed += 1
         self._watch_themes(row, tags)

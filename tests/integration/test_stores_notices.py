@@ -268,3 +268,14 @@ def test_content_survives_a_round_trip_through_json() -> None:
         made.hash()
         == content(deadline=LATER, attachments=made.attachments, published_precision="day", views=9).hash()
     )
+
+
+def test_an_editors_change_is_not_undone_by_the_next_poll(store: NoticeStore) -> None:
+    [notice_id] = store.add([new_notice("g")], at=NOW)
+    upstream = store.known(1, ["g"])["g"].content_hash
+    arguments = {"tags": (), "level": "city", "place": None, "major": True, "actor": "t", "note": "", "at": LATER}
+    store.revise(notice_id, content(title="编辑改过"), **arguments)
+    assert store.known(1, ["g"])["g"].content_hash == upstream
+    changed = content(title="信源改过")
+    store.revise(notice_id, changed, from_upstream=True, **arguments)
+    assert store.known(1, ["g"])["g"].content_hash == changed.hash()

@@ -185,7 +185,7 @@ def test_long_lines_are_passed_over_in_small_memory(tmp_path: Path) -> None:
 
 
 def test_a_long_cell_and_an_open_quote() -> None:
-    data = b"title\na\n" + b'"' + b"b\n" * 1_500_000 + b'"\nc\n'
+    data = b"title\na\n" + b'"' + (b"b" * 99 + b"\n") * 30_000 + b'"\nc\n'
     rows, odd = read(data, "f.csv")
     assert rows[0].fields == {"title": "a"}
     assert odd[0].problem == "not-csv" and odd[0].line == 3

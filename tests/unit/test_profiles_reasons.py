@@ -90,7 +90,7 @@ def test_numbers_never_change() -> None:
             "learned",
             (),
             "与您看过的内容相近（模型推断）",
-            "Similar to what you opened (inferred by the model)",
+            "Similar to what you opened (inferred)",
         ),
         ("citywide", (), "面向全市", "For the whole city"),
         (

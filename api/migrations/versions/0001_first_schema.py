@@ -129,6 +129,7 @@ def upgrade() -> None:
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("details", db.Json(), nullable=False),
         sa.Column("content_hash", sa.String(length=32), nullable=False),
+        sa.Column("upstream_hash", sa.String(length=32), nullable=False),
         sa.Column("agency_slug", sa.String(length=64), nullable=False),
         sa.Column("doc_key", sa.Text(), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
