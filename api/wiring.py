@@ -36,6 +36,7 @@ from profiles.store import ProfileStore
 from profiles.subscriptions import SubscriptionStore
 from profiles.tokens import TokenStore
 from recommender.model_file import ModelShelf
+from recommender.select import CandidateShop
 
 USER_AGENT = "MyCity/0.1 (+{contact})"
 
@@ -138,6 +139,11 @@ class Services:
     def outbox(self) -> OutboxStore:
         """Rows to be sent, and what became of them."""
         return OutboxStore(self.database)
+
+    @cached_property
+    def shop(self) -> CandidateShop:
+        """Candidates for selection, encoded once while nothing changes."""
+        return CandidateShop(self.notices, self.city)
 
     @cached_property
     def models(self) -> ModelShelf:

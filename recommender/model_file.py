@@ -118,6 +118,7 @@ class ModelShelf:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.problem = ""
+        self._held: tuple[tuple[str, int, int], Model] | None = None
 
     def save(self, model: Model) -> str:
         """Write a model, put it in use, drop all but the last five.
@@ -143,7 +144,20 @@ class ModelShelf:
         if version is None:
             self.problem = "No model has been trained yet; run `mycity train`. Editions are made by rules."
             return None
-        return self._load(version)
+        stamp = self._stamp(version)
+        if self._held is None or stamp is None or self._held[0] != stamp:
+            model = self._load(version)
+            self._held = None if model is None or stamp is None else (stamp, model)
+            return model
+        return self._held[1]
+
+    def _stamp(self, version: str) -> tuple[str, int, int] | None:
+        """What changes when the file does; a model is read once, and again after that."""
+        try:
+            found = (self.folder / f"{version}.npz").stat()
+        except OSError:
+            return None
+        return version, found.st_mtime_ns, found.st_size
 
     def current(self) -> str | None:
         """The version in use, or ``None``."""

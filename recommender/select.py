@@ -7,6 +7,7 @@ by ``api.jobs``.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from feeds.kernel.time import at_local_time, local_date
 from profiles.editions import NewEdition
 from profiles.types import WELCOME_SIZE, EditionKind, Pick, PickKind, Profile, Reason, Shelf
 from recommender.blend import Blend, Prepared, blend, prepare
-from recommender.candidates import eligible, from_notice, pool
+from recommender.candidates import Pool, eligible, from_notice, pool
 from recommender.explain import explain
 from recommender.model_file import Model
 from recommender.rank import Ranked, rank
@@ -38,6 +39,9 @@ class Notices(Protocol):
 
     def pickable(self, now: datetime) -> list[Notice]:
         """Notices that are released and in force at ``now``."""
+
+    def change_numbers(self) -> tuple[int, int]:
+        """While these stand, no notice was published, changed or tagged."""
 
 
 class Profiles(Protocol):
@@ -63,6 +67,28 @@ class Editions(Protocol):
         """Write all in one transaction; ``None`` where the shelf had moved on."""
 
 
+class CandidateShop:
+    """Keeps the encoded candidates while nothing changes: encoding costs more than choosing for one person.
+
+    Safe in threads. What was encoded is used for at most a minute, so that a notice dated later today
+    appears in time; deadlines and ends are checked against the real ``now`` at each choice anyway.
+    """
+
+    def __init__(self, notices: Notices, city: City) -> None:
+        self._notices, self._city = notices, city
+        self._held: tuple[tuple[tuple[int, int], datetime], Pool] | None = None
+        self._lock = threading.Lock()
+
+    def at(self, now: datetime) -> Pool:
+        """Return the candidates of ``now``."""
+        key = (self._notices.change_numbers(), now.replace(second=0, microsecond=0))
+        with self._lock:
+            if self._held is None or self._held[0] != key:
+                encoded = pool((from_notice(notice) for notice in self._notices.pickable(now)), self._city)
+                self._held = (key, encoded)
+            return self._held[1]
+
+
 @dataclass(frozen=True, slots=True)
 class SelectReport:
     """What one run did.
@@ -81,14 +107,14 @@ class SelectReport:
 
 
 def select_editions(
-    notices: Notices, profiles: Profiles, editions: Editions, model: Model | None, city: City,
+    shop: CandidateShop, profiles: Profiles, editions: Editions, model: Model | None, city: City,
     weights: Weights | None = None, *, now: datetime, seed: int = 0, profile_ids: Sequence[int] | None = None,
     batch: int = BATCH, progress: Callable[[int], None] | None = None,
 ) -> SelectReport:  # fmt: skip
     """Make an edition for each profile that has something to be told.
 
     Args:
-        notices: Where candidates come from.
+        shop: Where candidates come from.
         profiles: Where residents come from.
         editions: The ledger, read and written.
         city: Whose notices they are.
@@ -105,8 +131,7 @@ def select_editions(
     """
     del seed
     began = time.perf_counter()
-    candidates = pool((from_notice(notice) for notice in notices.pickable(now)), city)
-    ready = prepare(candidates, weights or Weights(), now, model)
+    ready = prepare(shop.at(now), weights or Weights(), now, model)
     midnight = at_local_time(local_date(now, ZoneInfo(city.timezone)), 0, ZoneInfo(city.timezone))
     done = written = picks = conflicts = 0
     for group in _groups(profiles, profile_ids, max(1, batch)):
@@ -186,7 +211,14 @@ def _choose_now(
     profiles: Sequence[Profile], editions: Editions, ready: Prepared, now: datetime, midnight: datetime
 ) -> list[NewEdition]:
     ids = [profile.id for profile in profiles]
-    return choose(profiles, editions.shelves(ids, since=midnight), ready, now, editions.picked_since(ids, midnight), midnight)
+    return choose(
+        profiles,
+        editions.shelves(ids, since=midnight),
+        ready,
+        now,
+        editions.picked_since(ids, midnight),
+        midnight,
+    )
 
 
 def _groups(profiles: Profiles, ids: Sequence[int] | None, size: int) -> Iterator[list[Profile]]:

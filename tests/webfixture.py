@@ -88,7 +88,9 @@ def client(made: Services) -> Iterator[TestClient]:
 def visitor(made: Services, lang: str = "zh-CN", **options: Any) -> TestClient:
     """Another browser."""
     headers = {"accept-language": lang}
-    return TestClient(create_app(made), base_url=made.settings.base_url, headers=headers, follow_redirects=False, **options)
+    return TestClient(
+        create_app(made), base_url=made.settings.base_url, headers=headers, follow_redirects=False, **options
+    )
 
 
 def fields(html: str, action: str) -> dict[str, Any]:

@@ -212,6 +212,7 @@ def erase(services: Services, profile_id: int) -> None:
     """Delete a profile and all that hangs on it, including what waits in the outbox."""
     services.outbox.cancel_profile(profile_id, services.clock.now())
     services.profiles.erase(profile_id)
+    services.models.forget([f"id:{profile_id}"])
 
 
 def export(services: Services, profile_id: int) -> dict[str, object]:

@@ -34,7 +34,7 @@ def _select(
     progress: Callable[[int], None] | None,
 ) -> SelectReport:
     return select_editions(
-        services.notices,
+        services.shop,
         services.profiles,
         services.editions,
         services.models.load_current(),

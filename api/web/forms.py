@@ -6,6 +6,7 @@ Stores nothing. Called by the routes of joining, the residents' pages and the de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
@@ -271,12 +272,15 @@ def check_sheet(
     deadline, precision = _deadline(sheet, services.zone, problems)
     effective = _day(sheet.effective_day, services.zone, "effective_day", problems)
     agency = city.agencies.get(sheet.agency)
+    places = _named_places(sheet.places, city, problems)
+    where = places or ([agency.place] if agency else [])
     title = " ".join(sheet.title.split()) or "—"
     if city.sample_mark and not title.startswith((city.sample_mark, "[SAMPLE]")):
         title = city.sample_mark + title  # an invented notice says so wherever it goes
     content = replace(
         base or NoticeContent(title=sheet.title),
         title=title,
+        region=_region(where, city) or (base.region if base else ""),
         body=body_html(sheet.body),
         lang=sheet.lang if sheet.lang in FULL.values() else "zh-Hans",
         agency=agency.label.zh if agency else (base.agency if base else ""),
@@ -288,7 +292,7 @@ def check_sheet(
         deadline_precision="instant" if precision else "day",
         effective=effective,
     )
-    return content, _tags(sheet, city, problems), problems
+    return content, _tags(sheet, places, city), problems
 
 
 def body_html(text: str) -> str:
@@ -302,29 +306,43 @@ def desk_tag(tag: str) -> Tag:
     return Tag(kind, code, EDITOR, 1.0)
 
 
-def _tags(sheet: Sheet, city: City, problems: dict[str, Problem]) -> tuple[Tag, ...]:
+def _tags(sheet: Sheet, places: Sequence[str], city: City) -> tuple[Tag, ...]:
     chosen = [tag for tag in sheet.tags if city.known(tag)]
     for code in [tag.partition(":")[2] for tag in chosen if tag.startswith("theme:")]:
         if parent := city.themes[code].parent:
             chosen.append(f"theme:{parent}")
-    for name in (
-        part for part in sheet.places.replace("，", "、").replace(",", "、").split("、") if part.strip()
-    ):
-        place = city.resolve_place(name)
-        if place is None:
-            problems["places"] = Problem("join.error.place", {"name": name.strip()})
-        else:
-            above = [
-                code
-                for code in city.ancestors(place.code)
-                if city.places[code].kind not in ("country", "province")
-            ]
-            chosen += [f"place:{code}" for code in (place.code, *above)]
+    for place in places:
+        chosen += [f"place:{code}" for code in (place, *city.ancestors(place)) if not _is_wide(city, code)]
     if sheet.kind in city.notice_types:
         chosen.append(f"type:{sheet.kind}")
     if sheet.agency in city.agencies:
         chosen.append(f"agency:{sheet.agency}")
     return tuple(desk_tag(tag) for tag in dict.fromkeys(chosen))
+
+
+def _named_places(text: str, city: City, problems: dict[str, Problem]) -> list[str]:
+    """Codes of the places in a list of names."""
+    found = []
+    for name in (part.strip() for part in re.split(r"[、，,;；]", text)):
+        place = city.resolve_place(name) if name else None
+        if place:
+            found.append(place.code)
+        elif name:
+            problems["places"] = Problem("join.error.place", {"name": name})
+    return found
+
+
+def _region(places: Sequence[str], city: City) -> str:
+    """The name of the smallest place that holds them all; it decides where the notice has force."""
+    chains = [(code, *city.ancestors(code)) for code in places]
+    shared = (
+        next((code for code in chains[0] if all(code in chain for chain in chains)), "") if chains else ""
+    )
+    return city.places[shared].label.zh if shared else ""
+
+
+def _is_wide(city: City, code: str) -> bool:
+    return city.places[code].kind in ("country", "province")
 
 
 def _deadline(sheet: Sheet, zone: ZoneInfo, problems: dict[str, Problem]) -> tuple[datetime | None, bool]:

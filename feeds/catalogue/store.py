@@ -171,6 +171,7 @@ class NoticeStore:
         """Replace the tags of a notice without making a revision."""
         with self._db.write() as connection:
             _must_get(connection, notice_id)
+            _take_numbers(connection, 1, "edit")
             _replace_tags(connection, notice_id, tags)
 
     def set_state(

@@ -15,7 +15,7 @@ from profiles.editions import EditionStore, NewEdition
 from profiles.reasons import sentence
 from profiles.store import ProfileStore
 from profiles.types import FollowedPlace
-from recommender.select import SelectReport, select_editions
+from recommender.select import CandidateShop, SelectReport, select_editions
 from recommender.simulate import simulate
 from recommender.train import train
 from tests.factories import new_notice, pick, profile
@@ -51,7 +51,7 @@ class World:
 
     def select(self, **kwargs: Any) -> SelectReport:
         values = {"model": None, "city": city(), "now": NOW, "editions": self.editions} | kwargs
-        return select_editions(self.notices, self.profiles, **values)
+        return select_editions(CandidateShop(self.notices, city()), self.profiles, **values)
 
 
 @pytest.fixture

@@ -159,10 +159,21 @@ def test_cookies_are_closed_to_scripts_and_other_sites(made: Services) -> None:
 
 
 def test_every_answer_carries_the_headers(client: TestClient) -> None:
-    for path in ("/", "/notices/1", "/nix", "/healthz", "/static/site.css", "/api/v1/notices", "/me", "/api/v1/profile"):
+    for path in (
+        "/",
+        "/notices/1",
+        "/nix",
+        "/healthz",
+        "/static/site.css",
+        "/api/v1/notices",
+        "/me",
+        "/api/v1/profile",
+    ):
         headers = client.get(path).headers
         policy = headers["content-security-policy"]
-        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+        assert (
+            "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+        )
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["cross-origin-opener-policy"] == "same-origin"
@@ -204,7 +215,12 @@ def test_guessing_is_slowed_down(made: Services) -> None:
 def test_limiter_forgets_after_its_time() -> None:
     now = [0.0]
     limiter = Limiter(2, 10, tick=lambda: now[0])
-    assert [limiter.allows("a"), limiter.allows("a"), limiter.allows("a"), limiter.allows("b")] == [True, True, False, True]
+    assert [limiter.allows("a"), limiter.allows("a"), limiter.allows("a"), limiter.allows("b")] == [
+        True,
+        True,
+        False,
+        True,
+    ]
     now[0] = 10.1
     assert limiter.allows("a")
 
@@ -229,4 +245,7 @@ def test_profiles_differ_by_their_secret(made: Services) -> None:
     browser = visitor(made)
     headers = {"authorization": f"Bearer {two.manage_secret}"}
     assert browser.get("/api/v1/profile", headers=headers).json()["roles"] == ["tourist"]
-    assert browser.get("/api/v1/profile", headers={"authorization": f"Bearer {one.feed_token}"}).status_code == 401
+    assert (
+        browser.get("/api/v1/profile", headers={"authorization": f"Bearer {one.feed_token}"}).status_code
+        == 401
+    )

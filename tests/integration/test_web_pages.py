@@ -32,7 +32,9 @@ def test_the_portal_shows_latest_notices_channels_themes_and_feeds(client: TestC
         "/?role=citizen",
         "/?role=investor",
     ]
-    alternates = {node.attributes["type"]: node.attributes["href"] for node in page.css("link[rel=alternate]")}
+    alternates = {
+        node.attributes["type"]: node.attributes["href"] for node in page.css("link[rel=alternate]")
+    }
     assert alternates == {
         "application/rss+xml": "/feeds/all.rss",
         "application/atom+xml": "/feeds/all.atom",
@@ -53,10 +55,14 @@ def test_a_list_goes_on_until_its_end_without_repeats(client: TestClient) -> Non
     assert len(seen) == len(set(seen))
 
 
-@pytest.mark.parametrize("query", ["role=citizen", "theme=0805", "place=sl03", "place=sl0302&in=all", "role=aid&theme=17"])
+@pytest.mark.parametrize(
+    "query", ["role=citizen", "theme=0805", "place=sl03", "place=sl0302&in=all", "role=aid&theme=17"]
+)
 def test_filters_show_only_what_fits(made: Services, client: TestClient, query: str) -> None:
     page = LexborHTMLParser(client.get(f"/?{query}").text)
-    numbers = [int(str(node.attributes["href"]).split("/")[-1]) for node in page.css(".notice > :first-child a")]
+    numbers = [
+        int(str(node.attributes["href"]).split("/")[-1]) for node in page.css(".notice > :first-child a")
+    ]
     assert numbers
     wanted = dict(pair.split("=") for pair in query.split("&"))
     for notice in made.notices.many(numbers).values():
@@ -67,7 +73,9 @@ def test_filters_show_only_what_fits(made: Services, client: TestClient, query: 
             assert any(p == wanted["place"] or wanted["place"] in made.city.ancestors(p) for p in places if p)
 
 
-@pytest.mark.parametrize("path", ["/?role=king", "/?theme=9999", "/?place=mars", "/notices/x", "/notices/999999", "/f/x", "/u/x"])
+@pytest.mark.parametrize(
+    "path", ["/?role=king", "/?theme=9999", "/?place=mars", "/notices/x", "/notices/999999", "/f/x", "/u/x"]
+)
 def test_what_does_not_exist_is_404_with_a_next_step(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404
@@ -76,7 +84,9 @@ def test_what_does_not_exist_is_404_with_a_next_step(client: TestClient, path: s
     assert "There is no such page" in answer.text
 
 
-@pytest.mark.parametrize("mark", ["x", "-", "1-", "99999999999999999999-1", "1-99999999999999999999999999999", "²-²"])
+@pytest.mark.parametrize(
+    "mark", ["x", "-", "1-", "99999999999999999999-1", "1-99999999999999999999999999999", "²-²"]
+)
 def test_a_damaged_mark_shows_the_top(client: TestClient, mark: str) -> None:
     assert client.get("/", params={"before": mark}).status_code in (200, 404)
 
@@ -120,24 +130,33 @@ def test_a_notice_says_who_when_until_when_and_why_each_tag(made: Services, clie
 
 
 def test_language_versions_link_both_ways(made: Services, client: TestClient) -> None:
-    chinese, english = find(made, "高新技术企业认定奖励申报工作的通知"), find(made, "High-tech enterprise award 2026")
+    chinese, english = (
+        find(made, "高新技术企业认定奖励申报工作的通知"),
+        find(made, "High-tech enterprise award 2026"),
+    )
     assert f'href="/notices/{english.id}"' in client.get(f"/notices/{chinese.id}").text
     assert f'href="/notices/{chinese.id}"' in client.get(f"/notices/{english.id}").text
 
 
-def test_drafts_and_unknown_ones_answer_alike_and_purged_ones_are_gone(made: Services, client: TestClient) -> None:
+def test_drafts_and_unknown_ones_answer_alike_and_purged_ones_are_gone(
+    made: Services, client: TestClient
+) -> None:
     (editor, _), (other, _) = staff(made)
     waiting = draft(made, editor)
     one, two = client.get(f"/notices/{waiting.id}"), client.get("/notices/999999")
     assert (one.status_code, two.status_code) == (404, 404)
-    assert re.sub(r"\d{16}\.\S+", "", one.text) == re.sub(r"\d{16}\.\S+", "", two.text).replace("999999", str(waiting.id))
+    assert re.sub(r"\d{16}\.\S+", "", one.text) == re.sub(r"\d{16}\.\S+", "", two.text).replace(
+        "999999", str(waiting.id)
+    )
     gone = made.desk.purge(find(made, "见义勇为").id, "公示期满", other)
     answer = client.get(f"/notices/{gone.id}")
     assert answer.status_code == 410 and "见义勇为" not in answer.text
     assert client.get(f"/api/v1/notices/{gone.id}").status_code == 410
 
 
-def test_a_major_correction_shows_the_difference_and_a_minor_one_does_not(made: Services, client: TestClient) -> None:
+def test_a_major_correction_shows_the_difference_and_a_minor_one_does_not(
+    made: Services, client: TestClient
+) -> None:
     (editor, _), _ = staff(made)
     notice = corrected(made, editor)
     page = LexborHTMLParser(client.get(f"/notices/{notice.id}").text)
@@ -158,7 +177,9 @@ def test_a_withdrawn_notice_stays_readable_and_says_why(made: Services, client: 
     assert "这条公告已撤回" in answer.text and "一条道路名称有误&lt;b&gt;" in answer.text
 
 
-def test_an_emergency_stands_above_the_portal_while_it_is_in_force(made: Services, client: TestClient) -> None:
+def test_an_emergency_stands_above_the_portal_while_it_is_in_force(
+    made: Services, client: TestClient
+) -> None:
     assert 'class="emergency"' not in client.get("/").text  # the typhoon of 6 October is over
     content = NoticeContent(title="【示例】龙卷风红色预警", body="<p>立即避险</p>", kind="warning")
     notice = made.desk.write(content, tags=[], actor=SYSTEM, priority="emergency")
@@ -171,7 +192,9 @@ def test_an_emergency_stands_above_the_portal_while_it_is_in_force(made: Service
 
 def test_a_hostile_body_does_nothing(made: Services, client: TestClient) -> None:
     body = '<p onclick="x()">正文<img src="https://evil.example/t.gif"><script>x()</script><a href="javascript:x()">a</a></p>'
-    notice = made.desk.write(NoticeContent(title="【示例】<script>x()</script>", body=body), tags=[], actor=SYSTEM)
+    notice = made.desk.write(
+        NoticeContent(title="【示例】<script>x()</script>", body=body), tags=[], actor=SYSTEM
+    )
     made.notices.set_state(notice.id, "released", at=NOW)
     page = client.get(f"/notices/{notice.id}").text
     for bad in ("<script", "onclick", "evil.example", "javascript:"):
@@ -242,7 +265,10 @@ def _keys(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def test_both_languages_say_the_same_things() -> None:
-    zh, en = (_keys(tomllib.loads((WEB / "locale" / f"{lang}.toml").read_text(encoding="utf-8"))) for lang in ("zh", "en"))
+    zh, en = (
+        _keys(tomllib.loads((WEB / "locale" / f"{lang}.toml").read_text(encoding="utf-8")))
+        for lang in ("zh", "en")
+    )
     assert set(zh) == set(en)
     for key, text in zh.items():
         named = set(re.findall(r"{(\w+)}", text)) - {"n"}
@@ -253,8 +279,12 @@ def test_both_languages_say_the_same_things() -> None:
 def test_every_sentence_is_used_and_every_used_one_exists() -> None:
     sources = [*(WEB / "templates").rglob("*.html"), *WEB.rglob("*.py")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    used = set(re.findall(r"""\bt\("([\w.]+)"\s*[,)]""", text)) | set(re.findall(r"""words\("([\w.]+)"\s*[,)]""", text))
-    used |= set(re.findall(r"""\bt\('([\w.]+)'\s*[,)]""", text)) | set(re.findall(r"""Problem\(\s*"([\w.]+)"\s*[,)]""", text))
+    used = set(re.findall(r"""\bt\("([\w.]+)"\s*[,)]""", text)) | set(
+        re.findall(r"""words\("([\w.]+)"\s*[,)]""", text)
+    )
+    used |= set(re.findall(r"""\bt\('([\w.]+)'\s*[,)]""", text)) | set(
+        re.findall(r"""Problem\(\s*"([\w.]+)"\s*[,)]""", text)
+    )
     have = set(words("zh").entries)
     plain = {re.sub(r"\.(one|other)$", "", key) for key in have}
     assert used - plain - have == set()
@@ -265,8 +295,12 @@ def test_every_sentence_is_used_and_every_used_one_exists() -> None:
 
 def test_desk_refusals_are_translated_or_shown_as_they_are() -> None:
     chinese = words("zh")
-    assert "另一个人" in chinese.explain(ValueError("You wrote or submitted this notice; a second person must approve it."))
-    assert "（editor）" in chinese.explain(ValueError("Your account may not approve notices; ask for the role `editor`."))
+    assert "另一个人" in chinese.explain(
+        ValueError("You wrote or submitted this notice; a second person must approve it.")
+    )
+    assert "（editor）" in chinese.explain(
+        ValueError("Your account may not approve notices; ask for the role `editor`.")
+    )
     assert chinese.explain(ValueError("Something new.")) == "Something new."
     assert Words("en", {"a": {"one": "1 thing", "other": "{n} things"}})("a", n=2) == "2 things"
 
@@ -281,7 +315,9 @@ def test_desk_refusals_are_translated_or_shown_as_they_are() -> None:
         ("the fee is 10 yuan", "the fee was 12 yuan", ["is 10"], ["was 12"]),
     ],
 )
-def test_comparing_names_what_went_and_what_came(old: str, new: str, gone: list[str], came: list[str]) -> None:
+def test_comparing_names_what_went_and_what_came(
+    old: str, new: str, gone: list[str], came: list[str]
+) -> None:
     pieces = noticeview.compare(old, new)
     assert [piece.text for piece in pieces if piece.kind == "gone"] == gone
     assert [piece.text for piece in pieces if piece.kind == "new"] == came

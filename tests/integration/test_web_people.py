@@ -23,7 +23,9 @@ _filled, made, client = webfixture.filled, webfixture.made, webfixture.client
 
 @pytest.fixture
 def joined(made: Services) -> joining.Joined:
-    wish = Profile(0, NOW, roles=("citizen",), places=(FollowedPlace("sl03", "parents"),), interests=("life:housing",))
+    wish = Profile(
+        0, NOW, roles=("citizen",), places=(FollowedPlace("sl03", "parents"),), interests=("life:housing",)
+    )
     return joining.join(made, wish, email="lin@shili.example")
 
 
@@ -37,7 +39,12 @@ def me(made: Services, client: TestClient, joined: joining.Joined) -> TestClient
 
 def test_an_error_stands_beside_its_field_and_nothing_is_lost(made: Services, client: TestClient) -> None:
     form = fields(client.get("/join").text, "/join")
-    form |= {"role": ["aid", "citizen"], "place_0": "火星区", "place_1": "柘南", "interest": ["theme:1301", "life:illness"]}
+    form |= {
+        "role": ["aid", "citizen"],
+        "place_0": "火星区",
+        "place_1": "柘南",
+        "interest": ["theme:1301", "life:illness"],
+    }
     form |= {"email": "nobody", "phone": "12", "hour": "8", "pace": "7"}
     answer = client.post("/join", data=form)
     assert answer.status_code == 422
@@ -72,7 +79,11 @@ def test_joining_resolves_old_names_and_shows_the_addresses_once(made: Services,
     assert profile is not None and made.tokens.resolve(token[1], now=NOW) == profile.id
     assert profile.places == (FollowedPlace("sl05", "parents"), FollowedPlace("sl0302", "work"))
     assert (profile.pace, set(profile.roles)) == (5, {"citizen", "aid"})
-    assert {c.purpose for c in made.consents.all(profile.id)} == {"sensitive:role:aid", "channel:email", "channel:sms"}
+    assert {c.purpose for c in made.consents.all(profile.id)} == {
+        "sensitive:role:aid",
+        "channel:email",
+        "channel:sms",
+    }
     live = made.subscriptions.live(profile.id, "email")
     assert live is not None and live.local_hour == 9
     assert LexborHTMLParser(answer.text).css(".pick .reasons li")
@@ -87,7 +98,14 @@ def test_a_double_click_makes_one_profile(made: Services, client: TestClient) ->
 
 
 def test_codes_that_are_not_offered_are_left_out(made: Services, client: TestClient) -> None:
-    answer = submit(client, "/join", "/join", role=["king", "citizen"], interest=["theme:9999", "x"], language=["xx", "en"])
+    answer = submit(
+        client,
+        "/join",
+        "/join",
+        role=["king", "citizen"],
+        interest=["theme:9999", "x"],
+        language=["xx", "en"],
+    )
     assert answer.status_code == 200
     assert made.profiles.get(1).roles == ("citizen",) and made.profiles.get(1).langs == ("en",)
 
@@ -131,7 +149,9 @@ def test_the_manage_link_asks_for_a_press(made: Services, joined: joining.Joined
     assert browser.get("/me").headers["location"] == "/me/enter"
 
 
-@pytest.mark.parametrize("path", ["/me", "/me/edit", "/me/settings", "/me/erase", "/me?lang=en", "/me/settings?lang=en"])
+@pytest.mark.parametrize(
+    "path", ["/me", "/me/edit", "/me/settings", "/me/erase", "/me?lang=en", "/me/settings?lang=en"]
+)
 def test_own_pages_have_their_bones_and_are_never_stored(me: TestClient, path: str) -> None:
     answer = me.get(path)
     check_bones(answer.text)
@@ -144,7 +164,11 @@ def test_feedback_is_kept_with_its_position(made: Services, me: TestClient, join
     for notice, kind in ((first, "like"), (second, "less"), (second, "hide")):
         assert me.post("/me/feedback", data=form | {"notice": str(notice), "kind": kind}).status_code == 303
     rows = made.feedback.of(joined.profile.id)
-    assert [(r.notice_id, r.kind, r.position) for r in rows] == [(first, "like", 1), (second, "dislike", 2), (second, "hide", 2)]
+    assert [(r.notice_id, r.kind, r.position) for r in rows] == [
+        (first, "like", 1),
+        (second, "dislike", 2),
+        (second, "hide", 2),
+    ]
     page = me.get("/me").text
     assert f'id="n{second}"' not in page and f'id="n{first}"' in page
     me.post("/me/feedback", data=form | {"notice": "999", "kind": "like"})  # not theirs
@@ -152,7 +176,9 @@ def test_feedback_is_kept_with_its_position(made: Services, me: TestClient, join
     assert len(made.feedback.of(joined.profile.id)) == 3
 
 
-def test_mourning_disaster_and_penalty_take_no_likes(made: Services, me: TestClient, joined: joining.Joined) -> None:
+def test_mourning_disaster_and_penalty_take_no_likes(
+    made: Services, me: TestClient, joined: joining.Joined
+) -> None:
     from profiles.editions import NewEdition
     from profiles.types import Pick, Reason
 
@@ -165,7 +191,9 @@ def test_mourning_disaster_and_penalty_take_no_likes(made: Services, me: TestCli
     assert [node.attributes["value"] for node in entry.css("button[name=kind]")] == ["hide"]
 
 
-def test_only_the_holder_of_the_profile_leaves_a_trace_by_opening(made: Services, me: TestClient, joined: joining.Joined) -> None:
+def test_only_the_holder_of_the_profile_leaves_a_trace_by_opening(
+    made: Services, me: TestClient, joined: joining.Joined
+) -> None:
     picked = made.editions.shelf(joined.profile.id).picks[0].pick.notice_id
     visitor(made).get(f"/notices/{picked}?from=me")
     me.get(f"/notices/{picked}")
@@ -191,9 +219,14 @@ def test_switched_off_nothing_is_stored(made: Services, me: TestClient, joined: 
     assert made.profiles.get(joined.profile.id).personalised
 
 
-def test_a_tag_is_muted_with_one_click_and_allowed_again(made: Services, me: TestClient, joined: joining.Joined) -> None:
+def test_a_tag_is_muted_with_one_click_and_allowed_again(
+    made: Services, me: TestClient, joined: joining.Joined
+) -> None:
     form = fields(me.get("/me").text, "/me/mute")
-    assert me.post("/me/mute", data=form | {"tag": "theme:1301"}).headers["location"] == "/me?done=mute&tag=theme:1301"
+    assert (
+        me.post("/me/mute", data=form | {"tag": "theme:1301"}).headers["location"]
+        == "/me?done=mute&tag=theme:1301"
+    )
     assert made.profiles.get(joined.profile.id).mutes == ("theme:1301",)
     page = me.get("/me?done=mute&tag=theme:1301").text
     assert "恢复“卫生”" in page
@@ -202,7 +235,9 @@ def test_a_tag_is_muted_with_one_click_and_allowed_again(made: Services, me: Tes
     assert me.post("/me/mute", data=form | {"tag": "theme:9999"}).status_code == 422
 
 
-def test_choices_are_edited_and_consent_ends_with_what_it_was_for(made: Services, me: TestClient, joined: joining.Joined) -> None:
+def test_choices_are_edited_and_consent_ends_with_what_it_was_for(
+    made: Services, me: TestClient, joined: joining.Joined
+) -> None:
     form = fields(me.get("/me/edit").text, "/me/edit")
     assert form["pick_0"] == "sl03" and form["label_0"] == "parents" and form["interest"] == "life:housing"
     bad = me.post("/me/edit", data=form | {"role": "aid"})
@@ -211,10 +246,14 @@ def test_choices_are_edited_and_consent_ends_with_what_it_was_for(made: Services
     profile = made.profiles.get(joined.profile.id)
     assert (profile.roles, profile.pace, profile.places) == (("aid",), 3, joined.profile.places)
     me.post("/me/edit", data=fields(me.get("/me/edit").text, "/me/edit") | {"role": "citizen"})
-    assert [c.ended_at is not None for c in made.consents.all(profile.id) if c.purpose == "sensitive:role:aid"] == [True]
+    assert [
+        c.ended_at is not None for c in made.consents.all(profile.id) if c.purpose == "sensitive:role:aid"
+    ] == [True]
 
 
-def test_a_new_address_ends_the_old_one_now_or_later(made: Services, me: TestClient, joined: joining.Joined) -> None:
+def test_a_new_address_ends_the_old_one_now_or_later(
+    made: Services, me: TestClient, joined: joining.Joined
+) -> None:
     later = submit(me, "/me/settings", "/me/address", old="later")
     value = LexborHTMLParser(later.text).css_first("#feedrss").attributes["value"]  # type: ignore[union-attr]
     assert "30天后失效" in later.text
@@ -224,7 +263,9 @@ def test_a_new_address_ends_the_old_one_now_or_later(made: Services, me: TestCli
     assert made.tokens.resolve(second, now=NOW) is None
 
 
-def test_mail_and_text_messages_start_change_and_stop(made: Services, me: TestClient, joined: joining.Joined) -> None:
+def test_mail_and_text_messages_start_change_and_stop(
+    made: Services, me: TestClient, joined: joining.Joined
+) -> None:
     form = fields(me.get("/me/settings").text, "/me/messages")
     bad = me.post("/me/messages", data=form | {"channel": "sms", "address": "abc"})
     assert bad.status_code == 422 and "这不像手机号" in bad.text and 'value="abc"' in bad.text
@@ -238,7 +279,9 @@ def test_mail_and_text_messages_start_change_and_stop(made: Services, me: TestCl
     assert me.post("/me/messages", data=form | {"channel": "pigeon"}).status_code == 422
 
 
-def test_export_shows_everything_and_forget_and_erase_remove_it(made: Services, me: TestClient, joined: joining.Joined) -> None:
+def test_export_shows_everything_and_forget_and_erase_remove_it(
+    made: Services, me: TestClient, joined: joining.Joined
+) -> None:
     form = fields(me.get("/me").text, "/me/feedback")
     me.post("/me/feedback", data=form | {"kind": "hide"})
     answer = me.get("/me/export")
