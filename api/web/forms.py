@@ -10,13 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from starlette.datastructures import FormData
 
 from api.web.wording import FULL, Lang, Words
-from feeds.catalogue.notices import NoticeContent
+from feeds.catalogue.notices import Notice, NoticeContent
 from feeds.catalogue.tagging import Tag
 from feeds.catalogue.vocabulary import City
 from feeds.intake.landing import EDITOR
@@ -224,17 +224,17 @@ def sheet_of(services: Services, content: NoticeContent, tags: Sequence[Tag], pr
 def read_sheet(form: FormData) -> Sheet:
     """Take the desk's form as it was sent."""
     return Sheet(
-        title=_text(form, "title", 1000),
-        body=str(form.get("body", "")),
+        title=_text(form, "title", 2000),
+        body=str(form.get("body", "")).replace("\r\n", "\n"),
         lang=_text(form, "lang", 16),
         agency=_text(form, "agency", 64),
         kind=_text(form, "kind", 32),
-        doc_no=_text(form, "doc_no", 80),
-        phone=_text(form, "phone", 80),
+        doc_no=_text(form, "doc_no", 300),
+        phone=_text(form, "phone", 300),
         deadline_day=_text(form, "deadline_day", 12),
         deadline_time=_text(form, "deadline_time", 8),
         effective_day=_text(form, "effective_day", 12),
-        places=_text(form, "places", 200),
+        places=_text(form, "places", 1000),
         tags=_many(form, "tag"),
         priority=_text(form, "priority", 16) or "normal",
         note=_text(form, "note", 500),
@@ -255,44 +255,78 @@ def place_names(sheet: Sheet, city: City) -> Sheet:
 
 
 def check_sheet(
-    sheet: Sheet, services: Services, *, base: NoticeContent | None = None
+    sheet: Sheet, services: Services, *, base: Notice | None = None
 ) -> tuple[NoticeContent, tuple[Tag, ...], dict[str, Problem]]:
     """Turn the desk's form into content and tags, and say what does not fit.
 
     Args:
         sheet: As the form was sent.
         services: For the city and its zone.
-        base: What the notice said before; fields that the form has not are kept.
+        base: The notice before; what the form has not, and what nobody touched, stays as it was.
     """
     city, problems = services.city, dict[str, Problem]()
     if not sheet.title.strip():
         problems["title"] = Problem("desk.error.title")
     elif len(sheet.title) > 300:
         problems["title"] = Problem("desk.error.long", {"count": str(len(sheet.title))})
-    deadline, precision = _deadline(sheet, services.zone, problems)
-    effective = _day(sheet.effective_day, services.zone, "effective_day", problems)
-    agency = city.agencies.get(sheet.agency)
     places = _named_places(sheet.places, city, problems)
-    where = places or ([agency.place] if agency else [])
+    wanted = _wanted(sheet, places, services, problems)
+    before = sheet_of(services, base.content, base.tags, base.priority) if base else None
+    changed: dict[str, Any] = {}
+    for names, values in wanted.items():
+        if before is None or any(getattr(sheet, name) != getattr(before, name) for name in names):
+            changed |= values
+    content = replace(base.content if base else NoticeContent(title="—"), **changed)
+    tags = _tags(sheet, places, city)
+    return content, _kept(base, before, sheet, tags, city) if base and before else tags, problems
+
+
+def _kept(base: Notice, before: Sheet, sheet: Sheet, tags: Sequence[Tag], city: City) -> tuple[Tag, ...]:
+    """The tags as wanted, where a kind that nobody touched stays whole and a tag that stays keeps its cause."""
+    same = {"agency": sheet.agency == before.agency, "type": sheet.kind == before.kind}
+    same["place"] = sheet.places == before.places
+    for kind in ("theme", "role", "life"):
+        same[kind] = _ticked(sheet, kind, city) == _ticked(before, kind, city)
+    old = {(tag.kind, tag.code): tag for tag in base.tags}
+    kept = [tag for tag in base.tags if same.get(tag.kind, True)]
+    return (*kept, *(old.get((tag.kind, tag.code), tag) for tag in tags if not same.get(tag.kind, True)))
+
+
+def _ticked(sheet: Sheet, kind: str, city: City) -> set[str]:
+    """The ticked tags of a kind; wide themes have no box of their own."""
+    found = {tag for tag in sheet.tags if tag.startswith(f"{kind}:") and city.known(tag)}
+    return {tag for tag in found if kind != "theme" or city.themes[tag[6:]].parent}
+
+
+def _wanted(
+    sheet: Sheet, places: Sequence[str], services: Services, problems: dict[str, Problem]
+) -> dict[tuple[str, ...], dict[str, Any]]:
+    """What the form says, by the fields of the form that say it."""
+    city, zone = services.city, services.zone
+    deadline, timed = _deadline(sheet, zone, problems)
+    effective = _day(sheet.effective_day, zone, "effective_day", problems)
+    agency = city.agencies.get(sheet.agency)
     title = " ".join(sheet.title.split()) or "—"
     if city.sample_mark and not title.startswith((city.sample_mark, "[SAMPLE]")):
         title = city.sample_mark + title  # an invented notice says so wherever it goes
-    content = replace(
-        base or NoticeContent(title=sheet.title),
-        title=title,
-        region=_region(where, city) or (base.region if base else ""),
-        body=body_html(sheet.body),
-        lang=sheet.lang if sheet.lang in FULL.values() else "zh-Hans",
-        agency=agency.label.zh if agency else (base.agency if base else ""),
-        agency_slug=agency.slug if agency else "",
-        kind=sheet.kind if sheet.kind in city.notice_types else "",
-        doc_no=sheet.doc_no,
-        phone=sheet.phone,
-        deadline=deadline,
-        deadline_precision="instant" if precision else "day",
-        effective=effective,
-    )
-    return content, _tags(sheet, places, city), problems
+    return {
+        ("title",): {"title": title},
+        ("body",): {"body": body_html(sheet.body)},
+        ("lang",): {"lang": sheet.lang if sheet.lang in FULL.values() else "zh-Hans"},
+        ("agency",): {
+            "agency": agency.label.zh if agency else "",
+            "agency_slug": agency.slug if agency else "",
+        },
+        ("kind",): {"kind": sheet.kind if sheet.kind in city.notice_types else ""},
+        ("doc_no",): {"doc_no": sheet.doc_no},
+        ("phone",): {"phone": sheet.phone},
+        ("deadline_day", "deadline_time"): {
+            "deadline": deadline,
+            "deadline_precision": "instant" if timed else "day",
+        },
+        ("effective_day",): {"effective": effective},
+        ("places", "agency"): {"region": _region(places or ([agency.place] if agency else []), city)},
+    }
 
 
 def body_html(text: str) -> str:

@@ -197,7 +197,7 @@ def test_a_day_with_the_command_line(tmp_path: Path) -> None:
     assert (second["new"], second["changed"], second["same"]) == (0, 0, 3)
     assert run("select", now="2026-10-12T08:30+08:00")["picks"] == 3
     assert run("digests", "plan", now="2026-10-12T09:00+08:00")["planned"] == 1
-    assert run("digests", "send", now="2026-10-12T09:00+08:00")["states"] == {"sent": 1}
+    assert run("digests", "send", now="2026-10-12T09:00+08:00")["states"] == {"sent": 2}  # with the confirmation
     shown = run("profiles", "show", str(made["profile"]), now="2026-10-12T09:00+08:00")
     assert len(shown["picks"]) == 4  # with the one of the welcome edition, which no mail carries
     assert run("audit", "verify")["broken_at"] is None

@@ -41,8 +41,17 @@ def joined(client: TestClient) -> dict[str, Any]:
 def test_openapi_describes_only_the_interface(client: TestClient) -> None:
     described = client.get(f"{API}/openapi.json").json()
     assert set(described["paths"]) == {
-        f"{API}{path}" for path in ("/notices", "/notices/{notice_id}", "/vocabulary", "/profiles", "/profile", "/profile/picks", "/profile/feedback")
-    }  # fmt: skip
+        f"{API}{path}"
+        for path in (
+            "/notices",
+            "/notices/{notice_id}",
+            "/vocabulary",
+            "/profiles",
+            "/profile",
+            "/profile/picks",
+            "/profile/feedback",
+        )
+    }
     assert described["paths"][f"{API}/profile"]["get"]["security"] == [{"manageSecret": []}]
     assert described["servers"] == [{"url": "http://testserver"}]
     assert client.get("/docs").status_code == 404 and client.get("/openapi.json").status_code == 404
@@ -188,10 +197,15 @@ def capture(made: Services) -> None:
     html = '<p style="color:red">正文</p><script>alert(1)</script><img src="https://evil.example/x.gif">'
     channel.send(
         MailMessage(
-            to="lin@shili.example", subject="【示例】今天3条", text="今天有3条公告。", html=html, message_id="<m1@shili.example>",
-            sender="notices@shili.example", date=datetime(2026, 10, 12, tzinfo=UTC),
+            to="lin@shili.example",
+            subject="【示例】今天3条",
+            text="今天有3条公告。",
+            html=html,
+            message_id="<m1@shili.example>",
+            sender="notices@shili.example",
+            date=datetime(2026, 10, 12, tzinfo=UTC),
         )
-    )  # fmt: skip
+    )
     channel.send(SmsMessage("+8613800000001", "t", {"n": "3"}, "【示例市公告】【示例】今天有3条", 1, "s1"))
 
 

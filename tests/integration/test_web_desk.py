@@ -57,10 +57,17 @@ def test_a_notice_goes_from_draft_to_release_with_four_eyes(
 ) -> None:
     first, second = desks
     sheet = fields(first.get("/editor/write").text, "/editor/write") | {
-        "title": "关于开放社区自习室的通知", "body": "本月起开放。\n\n每天9:00—21:00。", "tag": ["theme:1102", "role:citizen"],
-        "places": "柘南街道", "agency": "gov", "kind": "service", "deadline_day": "2026-10-30", "deadline_time": "17:00",
-        "phone": "0000-5550-1000", "do": "submit",
-    }  # fmt: skip
+        "title": "关于开放社区自习室的通知",
+        "body": "本月起开放。\n\n每天9:00—21:00。",
+        "tag": ["theme:1102", "role:citizen"],
+        "places": "柘南街道",
+        "agency": "gov",
+        "kind": "service",
+        "deadline_day": "2026-10-30",
+        "deadline_time": "17:00",
+        "phone": "0000-5550-1000",
+        "do": "submit",
+    }
     answer = first.post("/editor/write", data=sheet)
     where = answer.headers["location"].partition("?")[0]
     number = int(where.rpartition("/")[2])
@@ -116,8 +123,18 @@ def test_a_correction_is_minor_or_major_and_a_major_one_needs_a_note(
     assert done.headers["location"].endswith("corrected")
     after = made.notices.get(price.id)
     assert "3.54" in after.content.body and after.revision == 2
-    kept = {(tag.kind, tag.code, tag.cause) for tag in after.tags}
-    assert {(tag.kind, tag.code, tag.cause) for tag in price.tags if tag.kind in ("theme", "role")} <= kept
+    assert set(after.tags) == set(price.tags)  # nobody touched them
+
+
+def test_tags_alone_change_without_a_revision(made: Services, desks: tuple[TestClient, TestClient]) -> None:
+    price = find(made, "用水第一级价格")
+    where = f"/editor/notices/{price.id}/edit"
+    ticked = [tag for tag in fields(desks[0].get(where).text, where)["tag"] if tag != "theme:0304"]
+    answer = submit(desks[0], where, where, tag=[*ticked, "theme:1703"], do="save")
+    assert answer.headers["location"].endswith("retagged")
+    after = made.notices.get(price.id)
+    assert after.revision == 1 and "1703" in after.codes("theme") and "0304" not in after.codes("theme")
+    assert [row["action"] for row in made.audit.of(price.id)] == ["retag"]
 
 
 def test_a_withdrawal_needs_a_reason(made: Services, desks: tuple[TestClient, TestClient]) -> None:
@@ -191,7 +208,7 @@ def test_every_tab_opens_in_both_languages(
 
 def test_a_writer_cannot_approve(made: Services) -> None:
     (_, key), (other, _) = staff(made)
-    writer, pen = made.staff.add("小吴", ("writer",), at=made.clock.now())
+    _writer, pen = made.staff.add("小吴", ("writer",), at=made.clock.now())
     waiting = draft(made, other)
     made.desk.submit(waiting.id, other)
     where = f"/editor/notices/{waiting.id}"

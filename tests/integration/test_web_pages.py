@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from datetime import timedelta
@@ -191,7 +192,8 @@ def test_an_emergency_stands_above_the_portal_while_it_is_in_force(
 
 
 def test_a_hostile_body_does_nothing(made: Services, client: TestClient) -> None:
-    body = '<p onclick="x()">正文<img src="https://evil.example/t.gif"><script>x()</script><a href="javascript:x()">a</a></p>'
+    body = '<p onclick="x()">正文<img src="https://evil.example/t.gif"><script>x()</script>'
+    body += '<a href="javascript:x()">a</a></p>'
     notice = made.desk.write(
         NoticeContent(title="【示例】<script>x()</script>", body=body), tags=[], actor=SYSTEM
     )
@@ -218,8 +220,23 @@ def test_probes_files_and_robots(client: TestClient) -> None:
     assert "Disallow: /f/" in client.get("/robots.txt").text
 
 
-PAGES = ["/", "/?role=aid", "/?lang=en", "/search?q=停水", "/notices/1", "/notices/9", "/join", "/about/feeds", "/about/privacy",
-         "/me/enter", "/captured", "/nix", "/about/feeds?lang=en", "/about/privacy?lang=en", "/join?lang=en"]  # fmt: skip
+PAGES = [
+    "/",
+    "/?role=aid",
+    "/?lang=en",
+    "/search?q=停水",
+    "/notices/1",
+    "/notices/9",
+    "/join",
+    "/about/feeds",
+    "/about/privacy",
+    "/me/enter",
+    "/captured",
+    "/nix",
+    "/about/feeds?lang=en",
+    "/about/privacy?lang=en",
+    "/join?lang=en",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -237,7 +254,7 @@ def check_bones(html: str) -> None:
     assert page.css_first("a.skip").attributes["href"] == "#main"  # type: ignore[union-attr]
     levels = [int(str(node.tag)[1]) for node in page.css("h1, h2, h3, h4, h5, h6") if node.parent]
     body = [level for level in levels if level]
-    assert all(later - earlier <= 1 for earlier, later in zip(body, body[1:], strict=False)), body
+    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(body)), body
     ids = [node.attributes["id"] for node in page.css("[id]")]
     assert len(ids) == len(set(ids))
     labelled = {node.attributes.get("for") for node in page.css("label")}

@@ -63,9 +63,21 @@ def test_an_error_stands_beside_its_field_and_nothing_is_lost(made: Services, cl
 
 def test_joining_resolves_old_names_and_shows_the_addresses_once(made: Services, client: TestClient) -> None:
     answer = submit(
-        client, "/join", "/join", role=["citizen", "aid"], agree="on", place_0="盐渚县", label_0="parents", pick_1="sl0302",
-        label_1="work", interest=["life:housing"], email="Lin@Shili.Example", phone="138 0000 0001", hour="9", pace="5",
-    )  # fmt: skip
+        client,
+        "/join",
+        "/join",
+        role=["citizen", "aid"],
+        agree="on",
+        place_0="盐渚县",
+        label_0="parents",
+        pick_1="sl0302",
+        label_1="work",
+        interest=["life:housing"],
+        email="Lin@Shili.Example",
+        phone="138 0000 0001",
+        hour="9",
+        pace="5",
+    )
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "private, no-store"
     check_bones(answer.text)

@@ -22,7 +22,7 @@ from api.web.security import client_key, drop_cookie, set_cookie
 from feeds.catalogue.notices import Notice, NoticeContent, State
 from feeds.catalogue.tagging import Tag
 from feeds.intake.sanitise import to_text
-from feeds.kernel.errors import MycityError, NotFoundError
+from feeds.kernel.errors import MycityError, NotFoundError, UsageError
 
 router = APIRouter(prefix="/editor", include_in_schema=False)
 _SHIFT = timedelta(hours=8)
@@ -33,7 +33,7 @@ _TABS: dict[str, tuple[State, ...]] = {
     "closed": ("withdrawn", "expired"),
     "untagged": (),
 }
-_DONE = ("saved", "submitted", "approved", "rejected", "corrected", "withdrawn")
+_DONE = ("saved", "submitted", "approved", "rejected", "corrected", "withdrawn", "retagged")
 _LISTED = 100
 
 
@@ -151,10 +151,10 @@ def edit(request: Request, notice_id: int) -> Response:
     services, actor, form = services_of(request), actor_of(request), form_of(request)
     notice = _get(request, notice_id)
     sheet = place_names(read_sheet(form), services.city)
-    content, chosen, problems = check_sheet(sheet, services, base=notice.content)
-    tags = _kept_causes(notice, chosen)
+    content, tags, problems = check_sheet(sheet, services, base=notice)
     correcting = notice.state == "released"
-    if correcting and sheet.major not in ("yes", "no"):
+    only_tags = correcting and content.hash() == notice.content.hash() and set(tags) != set(notice.tags)
+    if correcting and not only_tags and sheet.major not in ("yes", "no"):
         problems["major"] = Problem("desk.error.major")
     where = f"/editor/notices/{notice_id}/edit"
     if form.get("do") == "preview" or problems:
@@ -162,6 +162,9 @@ def edit(request: Request, notice_id: int) -> Response:
             problems.pop("major", None)
         return _show_sheet(request, sheet, problems, action=where, notice=notice, preview=(content, tags))
     try:
+        if only_tags:
+            _retag(request, notice, tags)
+            return go(f"/editor/notices/{notice_id}?done=retagged")
         if correcting:
             major = sheet.major == "yes"
             services.desk.correct(notice_id, content, major=major, note=sheet.note, actor=actor, tags=tags)
@@ -210,10 +213,19 @@ def _get(request: Request, notice_id: int) -> Notice:
     return notice
 
 
-def _kept_causes(notice: Notice, chosen: tuple[Tag, ...]) -> tuple[Tag, ...]:
-    """Tags that stay keep the cause they were given for."""
-    before = {(tag.kind, tag.code): tag for tag in notice.tags}
-    return tuple(before.get((tag.kind, tag.code), tag) for tag in chosen)
+def _retag(request: Request, notice: Notice, tags: tuple[Tag, ...]) -> None:
+    """Put other tags on a public notice: nothing it says changes, so there is no revision, only a record."""
+    services, actor = services_of(request), actor_of(request)
+    if "editor" not in actor.roles:
+        raise UsageError("Your account may not correct notices; ask for the role `editor`.")
+    services.notices.retag(notice.id, tags)
+    services.audit.append(
+        "retag",
+        actor=actor.label,
+        at=services.clock.now(),
+        notice_id=notice.id,
+        details={"tags": sorted(f"{tag.kind}:{tag.code}" for tag in tags)},
+    )
 
 
 def _refused(request: Request, error: Exception) -> dict[str, Problem]:
@@ -223,7 +235,7 @@ def _refused(request: Request, error: Exception) -> dict[str, Problem]:
 def _show_notice(request: Request, notice: Notice, *, status: int = 200, **more: Any) -> Response:
     services, words = services_of(request), words_of(request)
     revisions = services.notices.revisions(notice.id)
-    log = services.audit.of(notice.id) if hasattr(services, "audit") else []
+    log = services.audit.of(notice.id)
     names = {row["actor"]: _name(request, row["actor"]) for row in log}
     values: dict[str, Any] = {"done": "", "problem": "", "step": "", "note": ""} | more
     return page(
