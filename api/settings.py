@@ -43,11 +43,11 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
-        description="At least 32 characters; seals addresses, signs stop links. Not needed in the demo.",
+        description="At least 32 characters; seals addresses, signs links. The demo needs none.",
     )
     smtp_url: str = Field(
         "",
-        description="smtp://user:password@host:port (?starttls=1) or smtps://…; empty means mail is captured.",
+        description="smtp://user:password@host:port (?starttls=1) or smtps://…; empty: mail is captured.",
     )
     mail_from: str = Field(
         "",

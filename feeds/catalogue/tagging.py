@@ -35,7 +35,9 @@ _LEVEL_OF_KIND: Mapping[str, Level] = {
     "elsewhere": "elsewhere",
 }  # fmt: skip
 _FINEST_FIRST: tuple[Level, ...] = ("street", "district", "city", "country")
-_LOCAL_WORDS: Mapping[str, Level] = {"区级": "district", "区县级": "district", "街镇级": "street", "街道级": "street"}
+_LOCAL_WORDS: Mapping[str, Level] = {
+    "区级": "district", "区县级": "district", "街镇级": "street", "街道级": "street",
+}  # fmt: skip
 _VAGUE_WORDS = frozenset({"", "其他", "其它", "未知", "不限", "unknown", "other"})
 _ISSUER = re.compile(
     r"^(?:[^《]{2,120}?(?:局|委员会|委|办公室|办公厅|政府|办事处|院|厅|部|处)\s*(?=关于)|[^《]{2,60}?(?:令|公告)\s*:)"

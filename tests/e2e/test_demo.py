@@ -161,8 +161,14 @@ def test_a_day_with_the_command_line(tmp_path: Path) -> None:
     """Import, join, select, plan and send by hand, the way an operator would."""
     environment = {"MYCITY_SECRET_KEY": "x" * 40, "MYCITY_CITY": "shili"}
     rows = [
-        {"id": f"t-{n}", "source": "示例", "lang": "zh-Hans", "title": f"【示例】增值税申报提醒{n}", "body": "请按期申报增值税。" * 5,
-         "published": f"2026-10-12T0{n}:00:00+08:00", "region": "市级"}
+        {
+            "id": f"t-{n}",
+            "source": "示例",
+            "title": f"【示例】增值税申报提醒{n}",
+            "body": "请按期申报增值税。" * 5,
+            "published": f"2026-10-12T0{n}:00:00+08:00",
+            "region": "市级",
+        }
         for n in range(1, 4)
     ]  # fmt: skip
     (tmp_path / "n.jsonl").write_text(
@@ -197,7 +203,9 @@ def test_a_day_with_the_command_line(tmp_path: Path) -> None:
     assert (second["new"], second["changed"], second["same"]) == (0, 0, 3)
     assert run("select", now="2026-10-12T08:30+08:00")["picks"] == 3
     assert run("digests", "plan", now="2026-10-12T09:00+08:00")["planned"] == 1
-    assert run("digests", "send", now="2026-10-12T09:00+08:00")["states"] == {"sent": 2}  # with the confirmation
+    assert run("digests", "send", now="2026-10-12T09:00+08:00")["states"] == {
+        "sent": 2
+    }  # with the confirmation
     shown = run("profiles", "show", str(made["profile"]), now="2026-10-12T09:00+08:00")
     assert len(shown["picks"]) == 4  # with the one of the welcome edition, which no mail carries
     assert run("audit", "verify")["broken_at"] is None

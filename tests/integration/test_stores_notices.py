@@ -273,7 +273,8 @@ def test_content_survives_a_round_trip_through_json() -> None:
 def test_an_editors_change_is_not_undone_by_the_next_poll(store: NoticeStore) -> None:
     [notice_id] = store.add([new_notice("g")], at=NOW)
     upstream = store.known(1, ["g"])["g"].content_hash
-    arguments = {"tags": (), "level": "city", "place": None, "major": True, "actor": "t", "note": "", "at": LATER}
+    arguments = {"tags": (), "level": "city", "place": None, "major": True, "actor": "t", "note": ""}
+    arguments["at"] = LATER
     store.revise(notice_id, content(title="编辑改过"), **arguments)
     assert store.known(1, ["g"])["g"].content_hash == upstream
     changed = content(title="信源改过")
