@@ -16,14 +16,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
-from feeds.kernel.db import Database, insert_missing
+from feeds.kernel.db import Database, chunks, insert_missing
 from feeds.kernel.time import from_micros, to_micros
 from profiles.packing import pack_ids, pack_picks, unpack_ids, unpack_picks
 from profiles.reasons import CODES, NAMES
 from profiles.tables import edition, shelf
 from profiles.types import SHELF_SIZE, Edition, EditionKind, Pick, Shelf, ShelvedPick
 
-_CHUNK = 500
 # A correction or a reminder comes for a notice that was picked before; every other kind comes once.
 _REPEATABLE = ("update", "reminder")
 # The shelf remembers what was picked for this many distinct notices; older ones are out of every
@@ -87,7 +86,7 @@ class EditionStore:
         wanted = list(profile_ids)
         found = {profile_id: Shelf(profile_id, 0, (), frozenset()) for profile_id in wanted}
         with self._db.read() as connection:
-            for part in _chunks(wanted):
+            for part in chunks(wanted):
                 for row in connection.execute(select(shelf).where(shelf.c.profile_id.in_(part))):
                     found[row.profile_id] = _Board.of(row).opened(since)
         return found
@@ -105,7 +104,7 @@ class EditionStore:
         """Count picks that took a pace slot since ``since``; welcome editions and alerts are exempt."""
         found: dict[int, int] = {}
         with self._db.read() as connection:
-            for part in _chunks(list(profile_ids)):
+            for part in chunks(list(profile_ids)):
                 query = (
                     select(edition.c.profile_id, func.sum(edition.c.size))
                     .where(
@@ -204,7 +203,7 @@ def _fresh(item: NewEdition, current: _Board) -> tuple[Pick, ...]:
 def _lock(connection: Connection, profile_ids: list[int]) -> dict[int, _Board]:
     """Read shelves for change; nobody else can move them before this transaction ends."""
     found: dict[int, _Board] = {}
-    for part in _chunks(profile_ids):
+    for part in chunks(profile_ids):
         blank = [{"profile_id": n, "version": 0, "picks": b"", "picked": b""} for n in part]
         insert_missing(connection, shelf, blank, ["profile_id"])
         query = select(shelf).where(shelf.c.profile_id.in_(part)).order_by(shelf.c.profile_id)
@@ -267,8 +266,3 @@ def _read_batches(data: bytes) -> tuple[_Batch, ...]:
 
 def _edition(row: Row[Any]) -> Edition:
     return Edition(row.id, row.profile_id, row.made_at, row.kind, unpack_picks(row.picks, NAMES))
-
-
-def _chunks(items: list[int]) -> Iterable[list[int]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]

@@ -13,13 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from feeds.kernel.db import Database, insert_one
+from feeds.kernel.db import Database, chunks, insert_one
 from feeds.kernel.errors import NotFoundError, UsageError
 from profiles.tables import feedback, profile, profile_criterion
 from profiles.tokens import new_secret, secret_hash
 from profiles.types import PACE_MAX, PACE_MIN, FollowedPlace, Profile
-
-_CHUNK = 500
 
 
 class ProfileStore:
@@ -98,16 +96,12 @@ class ProfileStore:
         wanted = sorted(set(ids))
         with self._db.read() as connection:
             found: list[Profile] = []
-            for start in range(0, len(wanted), _CHUNK):
-                query = (
-                    select(profile)
-                    .where(profile.c.id.in_(wanted[start : start + _CHUNK]))
-                    .order_by(profile.c.id)
-                )
+            for part in chunks(wanted):
+                query = select(profile).where(profile.c.id.in_(part)).order_by(profile.c.id)
                 found.extend(_with_criteria(connection, connection.execute(query).all()))
             return found
 
-    def batches(self, size: int = _CHUNK) -> Iterator[list[Profile]]:
+    def batches(self, size: int = 500) -> Iterator[list[Profile]]:
         """Yield all profiles in the order of ids, ``size`` at a time."""
         last = 0
         while True:

@@ -282,7 +282,7 @@ def check_sheet(
 
 
 def _kept(base: Notice, before: Sheet, sheet: Sheet, tags: Sequence[Tag], city: City) -> tuple[Tag, ...]:
-    """The tags as wanted, where a kind that nobody touched stays whole and a tag that stays keeps its cause."""
+    """The tags as wanted, where an untouched kind stays whole and a tag that stays keeps its cause."""
     same = {"agency": sheet.agency == before.agency, "type": sheet.kind == before.kind}
     same["place"] = sheet.places == before.places
     for kind in ("theme", "role", "life"):

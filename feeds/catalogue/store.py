@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -50,11 +50,9 @@ from feeds.catalogue.tables import (
 )
 from feeds.catalogue.tagging import Tag
 from feeds.catalogue.words import cut, doc_key
-from feeds.kernel.db import Database, insert_missing, upsert
+from feeds.kernel.db import Database, chunks, insert_missing, upsert
 from feeds.kernel.errors import ConflictError, NotFoundError
 
-_T = TypeVar("_T")
-_CHUNK = 500
 _LIGHT = tuple(column for column in notice.c if column.name != "body")
 
 
@@ -228,7 +226,7 @@ class NoticeStore:
         found: dict[str, StoredKey] = {}
         columns = (notice.c.guid, notice.c.id, notice.c.upstream_hash, notice.c.revision, notice.c.state)
         with self._db.read() as connection:
-            for part in _chunks(list(guids)):
+            for part in chunks(list(guids)):
                 query = select(*columns).where(notice.c.source_id == source_id, notice.c.guid.in_(part))
                 for row in connection.execute(query):
                     found[row.guid] = StoredKey(row.id, row.upstream_hash, row.revision, row.state)
@@ -250,7 +248,7 @@ class NoticeStore:
         """Return those of ``ids`` that exist, by id."""
         wanted = list(dict.fromkeys(ids))
         with self._db.read() as connection:
-            return {item.id: item for part in _chunks(wanted) for item in _load(connection, part)}
+            return {item.id: item for part in chunks(wanted) for item in _load(connection, part)}
 
     def latest(
         self, which: NoticeFilter, *, limit: int = 50, before: tuple[datetime, int] | None = None
@@ -328,7 +326,7 @@ class NoticeStore:
         """Return notices as they read at given revisions (id → revision); purged ones are missing."""
         found = self.many(wanted)
         with self._db.read() as connection:
-            for part in _chunks([i for i, notice in found.items() if notice.revision != wanted[i]]):
+            for part in chunks([i for i, notice in found.items() if notice.revision != wanted[i]]):
                 query = select(notice_revision).where(notice_revision.c.notice_id.in_(part))
                 for row in connection.execute(query):
                     if row.revision == wanted[row.notice_id]:
@@ -342,7 +340,7 @@ class NoticeStore:
         """Return the newest major revision after the first of each notice that has one."""
         found: dict[int, Revision] = {}
         with self._db.read() as connection:
-            for part in _chunks(list(ids)):
+            for part in chunks(list(ids)):
                 query = (
                     select(notice_revision)
                     .where(
@@ -546,7 +544,7 @@ def _load(connection: Connection, ids: Sequence[int]) -> list[Notice]:
 
 def _with_tags(connection: Connection, rows: Sequence[Row[Any]]) -> list[Notice]:
     tags: dict[int, list[Tag]] = {row.id: [] for row in rows}
-    for part in _chunks(list(tags)):
+    for part in chunks(list(tags)):
         query = select(notice_tag).where(notice_tag.c.notice_id.in_(part))
         for row in connection.execute(
             query.order_by(notice_tag.c.weight.desc(), notice_tag.c.kind, notice_tag.c.code)
@@ -598,8 +596,3 @@ def _tagged(kind: str, codes: Sequence[str]) -> Any:
             notice_tag.c.notice_id == notice.c.id, notice_tag.c.kind == kind, notice_tag.c.code.in_(codes)
         )
     )
-
-
-def _chunks(items: Sequence[_T]) -> Iterable[Sequence[_T]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]

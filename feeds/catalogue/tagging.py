@@ -7,17 +7,15 @@ Called by the intake for every new notice, by the desk's preview and by ``mycity
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
 
-import opencc
 from ahocorasick_rs import AhoCorasick
 
 from feeds.catalogue.vocabulary import City, Place, Rule
+from feeds.catalogue.words import one_form
 
 WEIGHTS = {"title": 1.0, "upstream": 0.9, "doc_type": 0.8, "agency": 0.7, "text": 0.5}
 #: A word counts in the text if it stands in the first characters or comes back.
@@ -44,7 +42,6 @@ _ISSUER = re.compile(
 )
 _OUTER = re.compile(r"\s*(?:办公室|办公厅)?\s*(?:$|[\s、,;和])")
 _LIST_SIGNS = "、,;/和与及 "
-_SPACES = re.compile(r"\s+")
 _SYNONYMS = re.compile(r"[(),、;]+")
 
 
@@ -93,7 +90,7 @@ class _Words:
     numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, word: str) -> int:
-        return self.numbers.setdefault(normalise(word), len(self.numbers))
+        return self.numbers.setdefault(one_form(word), len(self.numbers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +103,6 @@ class _Compiled:
     agency: tuple[int, ...]
     also: frozenset[int]
     unless: frozenset[int]
-
-
-@lru_cache(maxsize=1)
-def _to_simplified() -> Callable[[str], str]:
-    convert: Callable[[str], str] = opencc.OpenCC("t2s").convert
-    return convert
-
-
-def normalise(text: str) -> str:
-    """NFKC, lower case, Traditional to Simplified, runs of white space as one space."""
-    plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    return _SPACES.sub(" ", _to_simplified()(plain)).strip()
 
 
 class Tagger:
@@ -165,7 +150,7 @@ class Tagger:
             One tag per kind and code, with its strongest cause; sorted by kind, then weight (highest first),
             then code. Empty if no rule fires.
         """
-        title, text, agency, region = map(normalise, (title, text, agency, region))
+        title, text, agency, region = map(one_form, (title, text, agency, region))
         issuer, subject = _split_issuer(title)
         agency_hits = self._find(agency or issuer)
         title_hits, text_hits = self._find(subject), self._find(text)
@@ -202,7 +187,7 @@ class Tagger:
             district has level street, a zone of several has level district. The issuer's place beats the
             title's.
         """
-        word = normalise(region)
+        word = one_form(region)
         if self._is_elsewhere(word):
             return "elsewhere", None
         strong = [tag for tag in tags if tag.kind == "place" and tag.weight >= WEIGHTS["agency"]]
@@ -244,7 +229,7 @@ class Tagger:
                 yield from self._word_tags(rule, seen)
         for where, table, values in (
             ("upstream", self._by_upstream, _spellings(upstream)),
-            ("doc_type", self._by_doc_type, [normalise(doc_type)]),
+            ("doc_type", self._by_doc_type, [one_form(doc_type)]),
         ):
             for value in values:
                 for rule in table.get(value, ()):
@@ -379,12 +364,12 @@ def _index(rules: list[_Compiled], values: Callable[[Rule], tuple[str, ...]]) ->
     table: dict[str, list[_Compiled]] = {}
     for rule in rules:
         for value in values(rule.rule):
-            table.setdefault(normalise(value), []).append(rule)
+            table.setdefault(one_form(value), []).append(rule)
     return table
 
 
 def _names_of(place: Place) -> tuple[str, ...]:
-    return tuple(normalise(name) for name in (place.label.zh, *place.aliases))
+    return tuple(one_form(name) for name in (place.label.zh, *place.aliases))
 
 
 def _place_words(city: City, words: _Words) -> tuple[dict[int, str], frozenset[int]]:
@@ -411,7 +396,7 @@ def _split_issuer(title: str) -> tuple[str, str]:
 def _spellings(upstream: Sequence[str]) -> list[str]:
     """Each upstream tag whole, then its synonyms: "電信通訊(電訊，通訊)" gives four."""
     spellings: dict[str, None] = {}
-    for tag in map(normalise, upstream):
+    for tag in map(one_form, upstream):
         spellings[tag] = None
         spellings.update(dict.fromkeys(part.strip() for part in _SYNONYMS.split(tag) if part.strip()))
     return list(spellings)

@@ -13,7 +13,6 @@ import importlib.resources
 import io
 import re
 import tomllib
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -22,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from feeds.catalogue.words import one_form
 from feeds.kernel.errors import MycityError
 from feeds.kernel.workdays import WorkingCalendar
 
@@ -190,7 +190,7 @@ class City:
         """
         if name.strip() in self.places:
             return self.places[name.strip()]
-        whole = fold(name)
+        whole = one_form(name)
         for candidate in (whole, *reversed([step for step in _STEP.split(whole) if step])):
             code = self._names.get(candidate) or self._names.get(self._without_container(candidate))
             if code:
@@ -215,7 +215,7 @@ class City:
                 known = f"{one}:{_key(entry)}"
                 for word in (_key(entry), entry.label.zh, entry.label.en.lower()):
                     spellings.setdefault(word, known)
-        hits = difflib.get_close_matches(fold(code or kind), spellings, n=6, cutoff=0.5)
+        hits = difflib.get_close_matches(one_form(code or kind), spellings, n=6, cutoff=0.5)
         return tuple(dict.fromkeys(spellings[hit] for hit in hits))[:3]
 
     def _table(self, kind: str) -> Iterable[Theme | Role | LifeEvent | NoticeType | Place | Agency]:
@@ -228,11 +228,6 @@ class City:
         if kind == "type":
             return self.notice_types.values()
         return self.places.values() if kind == "place" else self.agencies.values()
-
-
-def fold(text: str) -> str:
-    """NFKC, lower case and single spaces: the form in which names are compared."""
-    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
 
 
 def load_city(name_or_folder: str | Path) -> City:
@@ -475,7 +470,7 @@ def _place_names(places: Mapping[str, Place]) -> dict[str, str]:
     for rank in ranks:
         found: dict[str, set[str]] = {}
         for place in places.values():
-            for name in map(fold, rank(place)):
+            for name in map(one_form, rank(place)):
                 found.setdefault(name, set()).add(place.code)
         for name, codes in found.items():
             best = sorted(codes, key=lambda c: PLACE_KINDS.index(places[c].kind))
@@ -522,10 +517,10 @@ def _rule(entry: Mapping[str, Any], where: str, city: City) -> Rule:
 
 def _words(entry: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     words = entry.get(key, [])
-    if not isinstance(words, list) or not all(isinstance(word, str) and fold(word) for word in words):
+    if not isinstance(words, list) or not all(isinstance(word, str) and one_form(word) for word in words):
         raise CityError(f"{where}, {key}: must be a list of words")
     for word in words:
-        if len(fold(word)) < 2:
+        if len(one_form(word)) < 2:
             raise CityError(f"{where}, {key}: {word!r} is too short to mean one thing")
     return tuple(words)
 

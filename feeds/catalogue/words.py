@@ -37,6 +37,11 @@ def fold(text: str) -> str:
     return str(_simplifier().convert(folded)) if _ONLY_CHINESE.search(folded) else folded
 
 
+def one_form(text: str) -> str:
+    """Return the form in which names and rule words are compared: folded, white space as one space."""
+    return " ".join(fold(text).replace("’", "'").split())
+
+
 def cut(text: str) -> list[str]:
     """Cut a text into words, in order, repeats kept.
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -30,6 +30,8 @@ from sqlalchemy.types import TypeDecorator
 
 from feeds.kernel.errors import StorageError, UsageError
 from feeds.kernel.time import from_micros, to_micros
+
+_Item = TypeVar("_Item")
 
 metadata = MetaData(
     naming_convention={
@@ -117,6 +119,12 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def chunks(items: Sequence[_Item], size: int = 500) -> Iterator[Sequence[_Item]]:
+    """Cut a list into parts that fit into one ``IN (…)`` on every database."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def insert_one(connection: Connection, table: Table, row: Mapping[str, Any]) -> int:

@@ -75,7 +75,8 @@ def test_filters_show_only_what_fits(made: Services, client: TestClient, query: 
 
 
 @pytest.mark.parametrize(
-    "path", ["/?role=king", "/?theme=9999", "/?place=mars", "/notices/x", "/notices/999999", "/f/x", "/u/x"]
+    "path",
+    ["/?role=king", "/?theme=9999", "/?place=mars", "/notices/x", "/notices/999999", "/f/x", "/u/x", "/c/x"],
 )
 def test_what_does_not_exist_is_404_with_a_next_step(client: TestClient, path: str) -> None:
     answer = client.get(path)

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from api.jobs import joining
 from api.wiring import Services
+from profiles.tokens import derived_secret
 from profiles.types import FollowedPlace, Profile
 from tests import webfixture
 from tests.integration.test_web_pages import check_bones
@@ -327,6 +328,35 @@ def test_a_stop_address_asks_first_and_acts_on_a_post(made: Services, joined: jo
     assert browser.post(f"/u/{token}").status_code == 200  # twice is fine
     assert browser.post("/u/unknown").status_code == 404
     assert made.tokens.resolve(joined.feed_token, now=NOW) == joined.profile.id  # the feed goes on
+
+
+def test_an_address_is_confirmed_by_a_press_and_stays_so(
+    made: Services, me: TestClient, joined: joining.Joined
+) -> None:
+    number = joined.profile.id
+    token = derived_secret(made.key, "confirm", number, "email", "lin@shili.example")
+    assert "我们发了一封确认信" in me.get("/me/settings").text
+    check_bones(me.get(f"/c/{token}").text)
+    assert made.contacts.get(number, "email").verified_at is None  # type: ignore[union-attr]
+    form = me.get(f"/c/{token}").text
+    hidden = LexborHTMLParser(form).css_first("main input[name=_form]").attributes["value"]  # type: ignore[union-attr]
+    assert me.post(f"/c/{token}").status_code == 403
+    assert "已确认" in me.post(f"/c/{token}", data={"_form": hidden}).text
+    settings = me.get("/me/settings").text
+    assert "我们发了一封确认信" not in settings
+    sent = fields(settings, "/me/messages") | {
+        "channel": "email",
+        "address": "lin@SHILI.example",
+        "hour": "11",
+    }
+    me.post("/me/messages", data=sent)
+    assert made.contacts.get(number, "email").verified_at is not None  # type: ignore[union-attr]
+    me.post("/me/messages", data=sent | {"address": "other@shili.example"})
+    assert made.contacts.get(number, "email").verified_at is None  # type: ignore[union-attr]
+    assert (
+        me.post(f"/c/{token}", data={"_form": hidden}).status_code == 404
+    )  # of an address that was replaced
+    assert me.get("/c/unknown").status_code == 404
 
 
 def test_another_profile_is_out_of_reach(made: Services, me: TestClient, joined: joining.Joined) -> None:

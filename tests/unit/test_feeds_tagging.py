@@ -10,8 +10,9 @@ from statistics import median
 
 import pytest
 
-from feeds.catalogue.tagging import MAX_THEMES, Tag, Tagger, normalise
+from feeds.catalogue.tagging import MAX_THEMES, Tag, Tagger
 from feeds.catalogue.vocabulary import City, load_city
+from feeds.catalogue.words import one_form
 
 DATA = Path(os.environ.get("MYCITY_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
 
@@ -141,7 +142,7 @@ def test_traditional_text_matches_simplified_rules(tagger: Tagger) -> None:
 
 
 def test_normalise_folds_width_case_script_and_space() -> None:
-    assert normalise("ＡＢＣ　臺灣\n 稅務") == "abc 台湾 税务"
+    assert one_form("ＡＢＣ　臺灣\n 稅務") == "abc 台湾 税务"
 
 
 @pytest.mark.parametrize(

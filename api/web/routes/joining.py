@@ -55,6 +55,7 @@ def join(request: Request) -> Response:
         private=True,
         profile=joined.profile,
         typed=_typed(wish, services.city),
+        email=wish.email,
         feed=f"{base}/f/{joined.feed_token}",
         manage=f"{base}/me/enter/{joined.manage_secret}",
         picks=shelf_view(services, joined.profile, shelf, lang=lang, limit=_SHOWN),

@@ -205,14 +205,17 @@ def messages(request: Request) -> Response:
         return go("/me/settings?done=stopped")
     address, hour = str(form.get("address", "")).strip()[:300], str(form.get("hour", ""))
     try:
-        clean_address(channel, address)
+        clean = clean_address(channel, address)
         if not (hour.isdigit() and int(hour) in HOURS):
             raise UsageError(hour)
     except UsageError:
         key = "join.error.email" if channel == "email" else "join.error.phone"
         return _show_settings(request, status=422, problems={channel: Problem(key)}, typed={channel: address})
-    services.contacts.put(profile.id, channel, address, at=services.clock.now())
+    held = services.contacts.get(profile.id, channel)
+    if held is None or held.address != clean:  # the same address stays confirmed
+        services.contacts.put(profile.id, channel, clean, at=services.clock.now())
     joining.subscribe(services, profile, channel, int(hour))
+    joining.ask_to_confirm(services, profile, channel)
     return go("/me/settings?done=started")
 
 
@@ -317,7 +320,9 @@ def _show_settings(request: Request, *, status: int = 200, **more: Any) -> Respo
     for channel in ("email", "sms"):
         live = services.subscriptions.live(profile.id, channel)
         contact = services.contacts.get(profile.id, channel)
-        channels[channel] = {"live": live, "address": contact.address if contact and live else ""}
+        waiting = live is not None and contact is not None and contact.verified_at is None
+        address = contact.address if contact and live else ""
+        channels[channel] = {"live": live, "address": address, "waiting": waiting}
     values: dict[str, Any] = {"done": "", "feed": "", "kept": 0, "problems": {}, "typed": {}} | more
     return page(
         request,

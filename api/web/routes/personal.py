@@ -1,6 +1,6 @@
-"""Pages behind a secret address: a resident's picks to read, and the one-click stop.
+"""Pages behind a secret address: a resident's picks, the confirmation of an address, the stop.
 
-Reading needs no cookie and leaves no trace; stopping needs a POST.
+Reading needs no cookie and leaves no trace; confirming and stopping need a POST.
 """
 
 from __future__ import annotations
@@ -56,3 +56,24 @@ def stop_now(request: Request, token: str) -> Response:
         raise HTTPException(404)
     services.contacts.remove(stop.profile_id, stop.channel)  # the page promises it
     return page(request, "stop.html", private=True, channel=stop.channel, done=True)
+
+
+@router.get("/c/{token}")
+@may(Access.TOKEN)
+def confirm_page(request: Request, token: str) -> Response:
+    """Ask before confirming; a link preview must not do it."""
+    services = services_of(request)
+    target = services.tokens.find_confirmation(token, now=services.clock.now())
+    if target is None:
+        raise HTTPException(404)
+    return page(request, "confirm.html", private=True, channel=target.channel, done=False)
+
+
+@router.post("/c/{token}")
+@may(Access.TOKEN)
+def confirm_now(request: Request, token: str) -> Response:
+    """Confirm that an address is the resident's; doing so twice is fine."""
+    target = joining.confirm(services_of(request), token)
+    if target is None:
+        raise HTTPException(404)
+    return page(request, "confirm.html", private=True, channel=target.channel, done=True)

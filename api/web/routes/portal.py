@@ -156,7 +156,7 @@ def static(request: Request, name: str) -> Response:
 @may(Access.PUBLIC)
 def robots(request: Request) -> Response:
     """Keep crawlers away from personal pages."""
-    closed = ("/f/", "/u/", "/me", "/editor", "/captured", "/search")
+    closed = ("/f/", "/u/", "/c/", "/me", "/editor", "/captured", "/search")
     return PlainTextResponse("User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in closed))
 
 
