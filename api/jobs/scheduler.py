@@ -16,6 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from api.jobs.digests import plan, send
 from api.jobs.polling import poll_due
 from api.jobs.selecting import select_all
+from api.settings import Settings
 from api.wiring import Services
 from delivery.channels.capture import CaptureChannel
 
@@ -39,29 +40,41 @@ def housekeeping(services: Services) -> dict[str, int]:
     return {"expired": len(services.notices.expire_due(now)), "captures_removed": removed}
 
 
+JOBS = ("poll", "select", "digests", "housekeeping")
+
+
+def interval_seconds(settings: Settings) -> dict[str, float]:
+    """How often each job looks whether something is due."""
+    return {
+        "poll": settings.poll_seconds,
+        "select": settings.select_minutes * 60,
+        "digests": settings.digest_minutes * 60,
+        "housekeeping": 3600,
+    }
+
+
 def start(services: Services) -> Callable[[], None]:
     """Start ticking in the background.
 
     Returns:
         A function that stops the timer and waits for a tick under way.
     """
-    settings = services.settings
+    ticks: dict[str, Callable[[Services], Any]] = {
+        "poll": poll_due,
+        "select": select_all,
+        "digests": tick_digests,
+        "housekeeping": housekeeping,
+    }
     timer: Any = BackgroundScheduler(timezone=services.zone)
-    ticks: tuple[tuple[str, Callable[[Services], Any], int], ...] = (
-        ("poll", poll_due, settings.poll_seconds),
-        ("select", select_all, settings.select_minutes * 60),
-        ("digests", tick_digests, settings.digest_minutes * 60),
-        ("housekeeping", housekeeping, 3600),
-    )
-    for name, tick, seconds in ticks:
+    for name, seconds in interval_seconds(services.settings).items():
         timer.add_job(
-            _guarded(name, tick, services),
+            _guarded(name, ticks[name], services),
             "interval",
             seconds=seconds,
             id=name,
             max_instances=1,
             coalesce=True,
-            misfire_grace_time=seconds,
+            misfire_grace_time=None,
         )
     timer.start()
 
