@@ -184,6 +184,7 @@ def test_feedback_is_kept_with_its_position(made: Services, me: TestClient, join
     ]
     page = me.get("/me").text
     assert f'id="n{second}"' not in page and f'id="n{first}"' in page
+    assert f'href="/notices/{second}"' in page  # among the hidden ones, so a slip can be undone
     me.post("/me/feedback", data=form | {"notice": "999", "kind": "like"})  # not theirs
     me.post("/me/feedback", data=form | {"notice": str(first), "kind": "adore"})
     assert len(made.feedback.of(joined.profile.id)) == 3

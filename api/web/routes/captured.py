@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
@@ -29,9 +30,7 @@ _FRAMING = (
 @may(Access.DEMO)
 def captured(request: Request) -> Response:
     """List captured messages, newest first."""
-    mails = [
-        {"name": path.name, "message": _mail(path), "at": _at(path)} for path in _files(request, "email")
-    ]
+    mails = [_listed(path) for path in _files(request, "email")]
     texts = [{"name": path.name, "text": _text(path), "at": _at(path)} for path in _files(request, "sms")]
     return page(request, "captured.html", private=True, mails=mails, texts=texts)
 
@@ -92,6 +91,18 @@ def _one(request: Request, kind: str, name: str) -> Path:
         if path.name == name:
             return path
     raise HTTPException(404)
+
+
+def _listed(path: Path) -> dict[str, Any]:
+    message = _mail(path)
+    date = getattr(message["date"], "datetime", None)  # absent where the head cannot be read
+    when = date if date is not None and date.tzinfo is not None else _at(path)
+    return {
+        "name": path.name,
+        "subject": message["subject"] or path.name,
+        "to": message["to"] or "",
+        "when": when,
+    }
 
 
 def _mail(path: Path) -> EmailMessage:

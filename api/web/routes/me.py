@@ -30,6 +30,7 @@ router = APIRouter(include_in_schema=False)
 _STAY = timedelta(days=30)
 _VISIT = timedelta(hours=12)
 _GIVEN: dict[str, FeedbackKind] = {"like": "like", "less": "dislike", "hide": "hide"}
+_SHOWN = 20
 _DONE = ("like", "less", "hide", "mute", "unmute", "saved", "on", "off", "stopped", "started", "forgot")
 
 
@@ -81,6 +82,8 @@ def mine(request: Request) -> Response:
     """The picks, newest edition first, each with its reasons and what can be done with it."""
     services, profile, words = services_of(request), profile_of(request), words_of(request)
     picks = _picks(request, profile)
+    open_ones = [pick for pick in picks if pick["given"] != "hide"]
+    everything = request.query_params.get("all") == "1" or len(open_ones) <= _SHOWN + 5
     done = request.query_params.get("done", "")
     tag = request.query_params.get("tag", "")
     return page(
@@ -88,7 +91,10 @@ def mine(request: Request) -> Response:
         "me.html",
         private=True,
         profile=profile,
-        picks=picks,
+        picks=open_ones if everything else open_ones[:_SHOWN],
+        total=len(open_ones),
+        everything=everything,
+        hidden=[pick for pick in picks if pick["given"] == "hide"],
         tab="picks",
         done=done if done in _DONE else "",
         done_at=request.query_params.get("n", ""),
@@ -103,6 +109,7 @@ def feedback(request: Request) -> Response:
     """Keep a like, a wish for less, or hide a pick; nothing is kept while personalisation is off."""
     services, profile, form = services_of(request), profile_of(request), form_of(request)
     kind = _GIVEN.get(str(form.get("kind", "")))
+    everything = "&all=1" if "all" in form else ""
     shelf = services.editions.shelf(profile.id).picks
     for position, item in enumerate(shelf, start=1):
         if kind and profile.personalised and str(item.pick.notice_id) == str(form.get("notice", "")):
@@ -117,7 +124,9 @@ def feedback(request: Request) -> Response:
             )
             services.feedback.record([row])
             number = item.pick.notice_id
-            return go(f"/me?done={form['kind']}" + ("" if kind == "hide" else f"&n={number}#n{number}"))
+            return go(
+                f"/me?done={form['kind']}{everything}" + ("" if kind == "hide" else f"&n={number}#n{number}")
+            )
     return go("/me")
 
 
@@ -274,16 +283,15 @@ def _picks(request: Request, profile: Profile) -> list[dict[str, Any]]:
     shown = []
     for item in shelf.picks:
         notice = notices.get(item.pick.notice_id)
-        if notice is None or not notice.is_public or given.get(notice.id) == "hide":
+        if notice is None or not notice.is_public:
             continue
         tags = [
             t
             for t in noticeview.shown_tags(services, notice, words)
             if t.kind in ("theme", "place", "agency", "type")
         ]
-        tags.sort(
-            key=lambda t: t.kind == "theme" and not services.city.themes[t.tag[6:]].parent
-        )  # the wide ones last
+        wide = {f"theme:{theme.code}" for theme in services.city.themes.values() if not theme.parent}
+        tags.sort(key=lambda tag: tag.tag in wide)
         shown.append(
             {
                 "item": listing.items(services, [notice], words)[0],
