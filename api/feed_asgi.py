@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
@@ -223,7 +223,9 @@ class FeedPath:
         profile: Profile = self._services.profiles.get(profile_id)
         shelf: Shelf = self._services.editions.shelf(profile_id)
         view = personal_feed(self._services, profile, shelf, lang=profile.lang)
-        return self._rendered(view, fmt, stamp, shelf.version)
+        item = self._rendered(view, fmt, stamp, shelf.version)
+        # Somebody who switched personalisation off is not observed.
+        return item if profile.personalised else replace(item, shown=())
 
     def _render_public(self, which: PublicFeed, lang: str, fmt: str, stamp: tuple[int, int, int]) -> Rendered:
         path = f"/feeds/{which.kind}" + (f"/{which.code}" if which.code and which.kind != "search" else "")

@@ -60,13 +60,14 @@ def entry_view(
     """
     content = notice.content
     sensitive = any(services.city.is_sensitive(f"{tag.kind}:{tag.code}") for tag in notice.tags)
+    veiled = sensitive and (surface == "sms" or (discreet and surface != "page"))
     body = to_text(content.body)
     mark, note = _mark(notice, correction)
     return EntryView(
         notice_id=notice.id,
         revision=notice.revision,
         entry_id=entry_id(services.authority, services.year, notice.id),
-        url=f"{services.settings.base_url}/notices/{notice.id}",
+        url=f"{services.settings.base_url}/notices/{notice.id}" + ("?ask=1" if veiled else ""),
         title=content.title_en if lang.startswith("en") and content.title_en else content.title,
         summary=content.summary or _cut(body),
         body_html=content.body,
@@ -84,7 +85,7 @@ def entry_view(
         phone=content.phone,
         mark=mark,
         mark_note=note,
-        sensitive=sensitive and (surface == "sms" or (discreet and surface != "page")),
+        sensitive=veiled,
         quiet_subject=sensitive,
     )
 
@@ -140,7 +141,9 @@ def shelf_view(
 
 def personal_feed(services: Services, profile: Profile, shelf: Shelf, *, lang: str) -> FeedView:
     """Describe a resident's feed; no role word and no secret stands in it."""
-    entries = tuple(shelf_view(services, profile, shelf, lang=lang, surface="feed"))
+    hidden = services.feedback.hidden(profile.id)
+    picks = [item.pick for item in shelf.picks if item.pick.notice_id not in hidden]
+    entries = tuple(picks_view(services, profile, picks, lang=lang, surface="feed"))
     english = lang.startswith("en")
     name = services.city.name.of(lang)
     return FeedView(

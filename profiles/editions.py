@@ -91,6 +91,12 @@ class EditionStore:
                     found[row.profile_id] = _Board.of(row).opened(since)
         return found
 
+    def touch(self, profile_id: int) -> None:
+        """Say that a shelf reads differently now, so that feed readers get it anew."""
+        with self._db.write() as connection:
+            here = shelf.c.profile_id == profile_id
+            connection.execute(update(shelf).where(here).values(version=shelf.c.version + 1))
+
     def shelf(self, profile_id: int) -> Shelf:
         """Return one profile's shelf."""
         return self.shelves([profile_id])[profile_id]

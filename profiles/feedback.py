@@ -61,6 +61,18 @@ class FeedbackStore:
         with self._db.read() as connection:
             return [_row(item) for item in connection.execute(query)]
 
+    def hidden(self, profile_id: int) -> frozenset[int]:
+        """Return the notices a resident hid and did not say otherwise of since."""
+        opinions = ("like", "dislike", "hide")
+        query = (
+            select(feedback.c.notice_id, feedback.c.kind)
+            .where(feedback.c.profile_id == profile_id, feedback.c.kind.in_(opinions))
+            .order_by(feedback.c.id)
+        )
+        with self._db.read() as connection:
+            latest = {row.notice_id: row.kind for row in connection.execute(query)}
+        return frozenset(notice_id for notice_id, kind in latest.items() if kind == "hide")
+
     def forget(self, profile_id: int) -> int:
         """Delete a profile's behaviour; return how many events went."""
         with self._db.write() as connection:

@@ -30,6 +30,8 @@ profile = Table(
     Column("discreet", Boolean, nullable=False),
     Column("manage_hash", String(64), nullable=False),
     Index("uq_profile_manage_hash", "manage_hash", unique=True),
+    # An erased profile's number must never come back: old mails hold links derived from it.
+    sqlite_autoincrement=True,
 )
 
 profile_criterion = Table(

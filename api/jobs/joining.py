@@ -17,6 +17,7 @@ from delivery.windows import next_due
 from feeds.kernel.errors import UsageError
 from feeds.kernel.time import local_date
 from profiles.contacts import clean_address
+from profiles.feedback import FeedbackRow
 from profiles.tokens import CONFIRM_WITHIN, LinkTarget, derived_secret, secret_hash
 from profiles.types import Profile
 
@@ -203,9 +204,19 @@ def stop_channel(services: Services, profile_id: int, channel: str, reason: str 
     return services.subscriptions.end(profile_id, channel, at=now, reason=reason)
 
 
+def give_opinion(services: Services, row: FeedbackRow) -> None:
+    """Keep a like, a wish for less, or a hide; what was hidden leaves the feed at the next poll."""
+    services.feedback.record([row])
+    if row.kind in ("like", "dislike", "hide"):
+        services.editions.touch(row.profile_id)
+
+
 def forget_behaviour(services: Services, profile_id: int) -> int:
     """Delete what is known of a resident's behaviour; return how many events went."""
-    return services.feedback.forget(profile_id)
+    gone = services.feedback.forget(profile_id)
+    services.models.forget([f"id:{profile_id}"])
+    services.editions.touch(profile_id)
+    return gone
 
 
 def erase(services: Services, profile_id: int) -> None:

@@ -73,6 +73,7 @@ notice = Table(
     Index("ix_notice_state_fresh", "state", "fresh_at", "id"),
     Index("ix_notice_state_deadline", "state", "deadline"),
     Index("ix_notice_doc_key", "doc_key"),
+    sqlite_autoincrement=True,
 )
 
 notice_revision = Table(

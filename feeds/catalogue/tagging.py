@@ -27,6 +27,8 @@ INSIST = 4
 
 _CITY_WORDS = frozenset({"市级", "本市", "全市"})
 _COUNTRY_WORDS = frozenset({"全国", "国家级", "中央", "国家"})
+#: The cause of a tag that a person put there.
+EDITOR = "editor"
 Level = Literal["country", "city", "district", "street", "elsewhere", "unknown"]
 _LEVEL_OF_KIND: Mapping[str, Level] = {
     "country": "country", "province": "country", "city": "city", "district": "district", "street": "street",
@@ -338,8 +340,12 @@ class Tagger:
 
     def _narrowest(self, strong: list[Tag], level: Level) -> tuple[Level, str] | None:
         """The one place of the finest level named, not below ``level``; of two, what holds both."""
-        for source in ("@agency:", "@title:", "@region:"):
-            named = {tag.code for tag in strong if source in tag.cause and f"place.{tag.code}@" in tag.cause}
+        by_hand = {tag.code for tag in strong if tag.cause == EDITOR and tag.code in self._city.places}
+        found = [
+            {tag.code for tag in strong if source in tag.cause and f"place.{tag.code}@" in tag.cause}
+            for source in ("@agency:", "@title:", "@region:")
+        ]
+        for named in (by_hand, *found):
             for step in _FINEST_FIRST[_FINEST_FIRST.index(level) :]:
                 here = {c for n in named for c in (n, *self._city.ancestors(n)) if self._at(c, step)}
                 if len(here) == 1:

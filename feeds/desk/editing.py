@@ -140,6 +140,13 @@ class Desk:
             raise UsageError("A major correction needs a note that says what changed.")
         return self._revise(notice, content, tags or notice.tags, major=major, note=note, actor=actor)
 
+    def retag(self, notice_id: int, tags: Sequence[Tag], actor: Actor) -> Notice:
+        """Put other tags on a public notice: nothing it says changes, so there is no revision."""
+        _require(actor, "editor", "correct notices")
+        self._notices.retag(notice_id, tags)
+        self._log("retag", actor, notice_id, tags=sorted(f"{tag.kind}:{tag.code}" for tag in tags))
+        return self._notices.get(notice_id)
+
     def withdraw(self, notice_id: int, reason: str, actor: Actor) -> Notice:
         """Withdraw a public notice; it stays readable, marked, with the reason.
 

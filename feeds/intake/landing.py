@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from feeds.catalogue.notices import Level, LinkKind, NewNotice, Notice, NoticeContent
 from feeds.catalogue.store import NoticeStore
-from feeds.catalogue.tagging import Tag, Tagger
+from feeds.catalogue.tagging import EDITOR, Tag, Tagger
 from feeds.catalogue.vocabulary import City
 from feeds.intake.decide import canonical_url, decide, feed_guids, guid_of, is_flood, is_major, nth_guid
 from feeds.intake.normalise import Declared, normalise
@@ -26,7 +26,6 @@ from feeds.kernel.errors import ConflictError
 from feeds.kernel.time import Clock
 
 DEFAULT_LANG = "zh-Hans"
-EDITOR = "editor"  # the cause of a tag that a person chose
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from api.wiring import Services, build
 from feeds.desk.editing import SYSTEM
 from feeds.kernel.db import Database
 from feeds.kernel.time import FixedClock
+from profiles.feedback import FeedbackRow
 from profiles.types import FollowedPlace
 from tests.factories import NOW, new_notice, profile
 
@@ -289,6 +290,36 @@ def test_impressions_are_noted_once_a_shelf_and_never_on_a_304(
     ask(path, url)
     assert path.impressions.flush() > 0
     assert path.impressions.flush() == 0
+
+
+def test_what_is_hidden_leaves_the_feed_at_the_next_poll(
+    path: FeedPath, services: Services, joined: joining.Joined
+) -> None:
+    url = f"/f/{joined.feed_token}.rss"
+    first = ask(path, url)
+    [notice] = [item for item in services.notices.latest(_all()) if item.guid == "a"]
+    row = FeedbackRow(joined.profile.id, notice.id, "hide", services.clock.now())
+    joining.give_opinion(services, row)
+    second = ask(path, url, if_none_match=first.headers["etag"])
+    assert second.status == 200
+    assert notice.content.title not in second.body.decode()
+    joining.give_opinion(services, replace(row, kind="like"))
+    assert notice.content.title in ask(path, url).body.decode()
+
+
+def test_nobody_is_observed_who_switched_personalisation_off(
+    path: FeedPath, services: Services, joined: joining.Joined
+) -> None:
+    joining.change(services, replace(joined.profile, personalised=False))
+    assert ask(path, f"/f/{joined.feed_token}.rss").status == 200
+    assert path.impressions.flush() == 0
+
+
+def test_a_discreet_entry_leads_to_a_page_that_asks_first(path: FeedPath, services: Services) -> None:
+    wish = profile(roles=("aid",), places=(FollowedPlace("sl"),), interests=("theme:1706",), discreet=True)
+    feed = json.loads(ask(path, f"/f/{joining.join(services, wish).feed_token}.json").body)
+    [veiled] = [item for item in feed["items"] if item["title"].endswith("您关注的事项有更新")]
+    assert veiled["url"].endswith("?ask=1")
 
 
 def _all() -> Any:

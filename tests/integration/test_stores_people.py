@@ -70,6 +70,12 @@ def test_a_profile_may_be_changed_and_erased(profiles: ProfileStore, database: D
         profiles.erase(stored.id)
 
 
+def test_the_number_of_an_erased_profile_never_comes_back(profiles: ProfileStore) -> None:
+    first, _ = profiles.create(profile(), at=NOW)
+    profiles.erase(first.id)
+    assert profiles.create(profile(), at=NOW)[0].id > first.id
+
+
 def test_a_pace_out_of_bounds_is_refused(profiles: ProfileStore) -> None:
     for pace in (1, 11):
         with pytest.raises(UsageError, match="2 to 10"):

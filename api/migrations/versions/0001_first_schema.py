@@ -147,6 +147,7 @@ def upgrade() -> None:
         sa.Column("material_number", sa.BigInteger(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notice")),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_notice_doc_key", "notice", ["doc_key"], unique=False)
     op.create_index("ix_notice_state_deadline", "notice", ["state", "deadline"], unique=False)
@@ -162,6 +163,7 @@ def upgrade() -> None:
         sa.Column("discreet", sa.Boolean(), nullable=False),
         sa.Column("manage_hash", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_profile")),
+        sqlite_autoincrement=True,
     )
     op.create_index("uq_profile_manage_hash", "profile", ["manage_hash"], unique=True)
     op.create_table(

@@ -205,7 +205,7 @@ def post_feedback(request: Request, given: FeedbackIn) -> DoneOut:
                 row = FeedbackRow(
                     profile.id, given.notice_id, given.kind, now, "web", position, item.pick.propensity
                 )
-                services.feedback.record([row])
+                joining.give_opinion(services, row)
             return DoneOut(kept=profile.personalised)
     raise HTTPException(422, "That notice is not among this profile's picks.")
 

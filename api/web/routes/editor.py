@@ -22,7 +22,7 @@ from api.web.security import client_key, drop_cookie, set_cookie
 from feeds.catalogue.notices import Notice, NoticeContent, State
 from feeds.catalogue.tagging import Tag
 from feeds.intake.sanitise import to_text
-from feeds.kernel.errors import MycityError, NotFoundError, UsageError
+from feeds.kernel.errors import MycityError, NotFoundError
 
 router = APIRouter(prefix="/editor", include_in_schema=False)
 _SHIFT = timedelta(hours=8)
@@ -163,7 +163,7 @@ def edit(request: Request, notice_id: int) -> Response:
         return _show_sheet(request, sheet, problems, action=where, notice=notice, preview=(content, tags))
     try:
         if only_tags:
-            _retag(request, notice, tags)
+            services.desk.retag(notice_id, tags, actor)
             return go(f"/editor/notices/{notice_id}?done=retagged")
         if correcting:
             major = sheet.major == "yes"
@@ -211,21 +211,6 @@ def _get(request: Request, notice_id: int) -> Notice:
     if notice.state == "purged":
         raise HTTPException(410)
     return notice
-
-
-def _retag(request: Request, notice: Notice, tags: tuple[Tag, ...]) -> None:
-    """Put other tags on a public notice: nothing it says changes, so there is no revision, only a record."""
-    services, actor = services_of(request), actor_of(request)
-    if "editor" not in actor.roles:
-        raise UsageError("Your account may not correct notices; ask for the role `editor`.")
-    services.notices.retag(notice.id, tags)
-    services.audit.append(
-        "retag",
-        actor=actor.label,
-        at=services.clock.now(),
-        notice_id=notice.id,
-        details={"tags": sorted(f"{tag.kind}:{tag.code}" for tag in tags)},
-    )
 
 
 def _refused(request: Request, error: Exception) -> dict[str, Problem]:

@@ -122,7 +122,7 @@ def feedback(request: Request) -> Response:
                 position,
                 item.pick.propensity,
             )
-            services.feedback.record([row])
+            joining.give_opinion(services, row)
             number = item.pick.notice_id
             return go(
                 f"/me?done={form['kind']}{everything}" + ("" if kind == "hide" else f"&n={number}#n{number}")
