@@ -16,10 +16,11 @@ from delivery.channels.capture import CaptureChannel
 from delivery.channels.email import EmailChannel
 from delivery.outbox import OutboxStore
 from delivery.types import ChannelPort
+from feeds.catalogue.city_files import load_city
 from feeds.catalogue.search import Search
 from feeds.catalogue.store import NoticeStore
 from feeds.catalogue.tagging import Tagger
-from feeds.catalogue.vocabulary import City, load_city
+from feeds.catalogue.vocabulary import City
 from feeds.desk.audit import AuditLog
 from feeds.desk.editing import Desk
 from feeds.desk.staff import StaffStore

@@ -22,9 +22,10 @@ from api.settings import read_settings
 from api.web.app import create_app
 from api.web.forms import body_html, desk_tag
 from api.wiring import Services, build
+from feeds.catalogue.city_files import load_city
 from feeds.catalogue.notices import Notice, NoticeContent
 from feeds.catalogue.store import NoticeFilter
-from feeds.catalogue.vocabulary import City, load_city
+from feeds.catalogue.vocabulary import City
 from feeds.desk.staff import Actor
 from feeds.kernel.db import Database
 from feeds.kernel.time import Clock, FixedClock

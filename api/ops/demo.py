@@ -32,8 +32,8 @@ from api.views import personal_feed, shelf_view
 from api.wiring import Services, build
 from delivery.jsonfeed import render_json
 from delivery.syndication import render_atom, render_rss
+from feeds.catalogue.city_files import load_city
 from feeds.catalogue.notices import NoticeContent
-from feeds.catalogue.vocabulary import load_city
 from feeds.desk.editing import SYSTEM, Desk
 from feeds.intake.sanitise import plain_to_html
 from feeds.intake.types import IngestReport

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from api.settings import Settings
-from feeds.catalogue.vocabulary import load_city
+from feeds.catalogue.city_files import load_city
 from feeds.kernel.db import Database
 from feeds.kernel.errors import MycityError
 from recommender.model_file import ModelShelf

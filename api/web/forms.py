@@ -17,9 +17,8 @@ from starlette.datastructures import FormData
 
 from api.web.wording import FULL, Lang, Words
 from feeds.catalogue.notices import Notice, NoticeContent
-from feeds.catalogue.tagging import Tag
+from feeds.catalogue.tagging import EDITOR, Tag
 from feeds.catalogue.vocabulary import City
-from feeds.intake.landing import EDITOR
 from feeds.intake.sanitise import looks_like_html, plain_to_html, sanitise
 from feeds.kernel.errors import UsageError
 from profiles.contacts import clean_address

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from api.web.listing import agency_name, shown_title
 from api.web.wording import Words
 from feeds.catalogue.notices import Notice, Revision
-from feeds.catalogue.tagging import Tag
-from feeds.intake.landing import EDITOR
+from feeds.catalogue.tagging import EDITOR, Tag
 from feeds.intake.sanitise import to_text
 from feeds.kernel.time import local_date
 

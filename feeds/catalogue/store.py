@@ -39,6 +39,15 @@ from feeds.catalogue.notices import (
     State,
     StoredKey,
 )
+from feeds.catalogue.rows import (
+    content_columns,
+    first_revision,
+    new_row,
+    notice_of,
+    revision_row,
+    tag_row,
+    words_row,
+)
 from feeds.catalogue.tables import (
     counter,
     installation,
@@ -49,7 +58,6 @@ from feeds.catalogue.tables import (
     notice_words,
 )
 from feeds.catalogue.tagging import Tag
-from feeds.catalogue.words import cut, doc_key
 from feeds.kernel.db import Database, chunks, insert_missing, upsert
 from feeds.kernel.errors import ConflictError, NotFoundError
 
@@ -111,17 +119,17 @@ class NoticeStore:
             for item in notices:
                 if item.state == "released":
                     number += 1
-                rows.append(_new_row(item, at, number if item.state == "released" else 0))
+                rows.append(new_row(item, at, number if item.state == "released" else 0))
             ids = _insert_returning(connection, rows)
             connection.execute(
                 insert(notice_revision),
-                [_first_revision(i, n, at) for i, n in zip(ids, notices, strict=True)],
+                [first_revision(i, n, at) for i, n in zip(ids, notices, strict=True)],
             )
-            tags = [_tag_row(i, tag) for i, n in zip(ids, notices, strict=True) for tag in n.tags]
+            tags = [tag_row(i, tag) for i, n in zip(ids, notices, strict=True) for tag in n.tags]
             if tags:
                 connection.execute(insert(notice_tag), tags)
             connection.execute(
-                insert(notice_words), [_words_row(i, n.content) for i, n in zip(ids, notices, strict=True)]
+                insert(notice_words), [words_row(i, n.content) for i, n in zip(ids, notices, strict=True)]
             )
             return ids
 
@@ -148,7 +156,7 @@ class NoticeStore:
         """
         with self._db.write() as connection:
             row = _must_get(connection, notice_id)
-            changed: dict[str, Any] = _content_columns(content)
+            changed: dict[str, Any] = content_columns(content)
             changed |= {"revision": row.revision + 1, "level": level, "place": place}
             changed["fresh_at"] = content.published or row.released_at or row.created_at
             if from_upstream:
@@ -159,10 +167,10 @@ class NoticeStore:
             connection.execute(update(notice).where(notice.c.id == notice_id).values(changed))
             connection.execute(
                 insert(notice_revision),
-                [_revision_row(notice_id, row.revision + 1, at, actor, note, major, content)],
+                [revision_row(notice_id, row.revision + 1, at, actor, note, major, content)],
             )
             _replace_tags(connection, notice_id, tags)
-            upsert(connection, notice_words, [_words_row(notice_id, content)], ["notice_id"])
+            upsert(connection, notice_words, [words_row(notice_id, content)], ["notice_id"])
             return _load(connection, [notice_id])[0]
 
     def retag(self, notice_id: int, tags: Sequence[Tag]) -> None:
@@ -431,98 +439,16 @@ def _insert_returning(connection: Connection, rows: list[dict[str, Any]]) -> lis
         raise ConflictError("One of these notices is already stored; run the import again.") from error
 
 
-def _content_columns(content: NoticeContent) -> dict[str, Any]:
-    details = content.to_dict()
-    details.pop("body", None)
-    return {
-        "lang": content.lang,
-        "title": content.title,
-        "body": content.body,
-        "details": details,
-        "content_hash": content.hash(),
-        "agency_slug": content.agency_slug,
-        "doc_key": doc_key(content.doc_no),
-        "kind": content.kind,
-        "published": content.published,
-        "deadline": content.deadline,
-        "expires": content.expires,
-    }
-
-
-def _new_row(item: NewNotice, at: datetime, number: int) -> dict[str, Any]:
-    released = at if item.state == "released" else None
-    return _content_columns(item.content) | {
-        "source_id": item.source_id,
-        "guid": item.guid,
-        "upstream_hash": item.content.hash(),
-        "state": item.state,
-        "revision": 1,
-        "level": item.level,
-        "place": item.place,
-        "priority": item.priority,
-        "archive": item.archive,
-        "created_at": at,
-        "released_at": released,
-        "changed_at": released,
-        "fresh_at": item.content.published or at,
-        "material_number": number,
-        "reason": "",
-    }
-
-
-def _first_revision(notice_id: int, item: NewNotice, at: datetime) -> dict[str, Any]:
-    return _revision_row(notice_id, 1, at, item.actor, "", True, item.content)
-
-
-def _revision_row(
-    notice_id: int, revision: int, at: datetime, actor: str, note: str, major: bool, content: NoticeContent
-) -> dict[str, Any]:
-    return {
-        "notice_id": notice_id,
-        "revision": revision,
-        "made_at": at,
-        "actor": actor,
-        "note": note,
-        "major": major,
-        "content": content.to_dict(),
-    }
-
-
-def _tag_row(notice_id: int, tag: Tag) -> dict[str, Any]:
-    return {
-        "notice_id": notice_id,
-        "kind": tag.kind,
-        "code": tag.code,
-        "cause": tag.cause,
-        "weight": tag.weight,
-    }
-
-
-def _words_row(notice_id: int, content: NoticeContent) -> dict[str, Any]:
-    # Markup never holds a word of ours apart from tag names, so a plain strip by the cutter's
-    # word pattern would index "p" and "a"; take the text between tags instead.
-    words = cut(
-        " ".join((content.title, content.title_en, content.doc_no, content.agency, _text(content.body)))
-    )
-    return {"notice_id": notice_id, "words": " ".join(words), "length": min(len(words), 32767)}
-
-
-def _text(html: str) -> str:
-    from selectolax.lexbor import LexborHTMLParser
-
-    return LexborHTMLParser(html).text(separator=" ") if "<" in html else html
-
-
 def _replace_tags(connection: Connection, notice_id: int, tags: Sequence[Tag]) -> None:
     connection.execute(delete(notice_tag).where(notice_tag.c.notice_id == notice_id))
     if tags:
-        connection.execute(insert(notice_tag), [_tag_row(notice_id, tag) for tag in tags])
+        connection.execute(insert(notice_tag), [tag_row(notice_id, tag) for tag in tags])
 
 
 def _erase_content(connection: Connection, notice_id: int) -> None:
     """Purge: the row stays as a neutral tombstone, everything it said goes."""
     blank = replace(NoticeContent(title="—"))
-    connection.execute(update(notice).where(notice.c.id == notice_id).values(_content_columns(blank)))
+    connection.execute(update(notice).where(notice.c.id == notice_id).values(content_columns(blank)))
     connection.execute(delete(notice_revision).where(notice_revision.c.notice_id == notice_id))
     connection.execute(delete(notice_words).where(notice_words.c.notice_id == notice_id))
     _replace_tags(connection, notice_id, ())
@@ -550,29 +476,7 @@ def _with_tags(connection: Connection, rows: Sequence[Row[Any]]) -> list[Notice]
             query.order_by(notice_tag.c.weight.desc(), notice_tag.c.kind, notice_tag.c.code)
         ):
             tags[row.notice_id].append(Tag(row.kind, row.code, row.cause, row.weight))
-    return [_notice(row, tuple(tags[row.id])) for row in rows]
-
-
-def _notice(row: Row[Any], tags: tuple[Tag, ...]) -> Notice:
-    body = row._mapping.get("body", "")
-    return Notice(
-        id=row.id,
-        source_id=row.source_id,
-        guid=row.guid,
-        state=row.state,
-        revision=row.revision,
-        content=NoticeContent.from_dict(row.details | {"body": body}),
-        tags=tags,
-        level=row.level,
-        place=row.place,
-        priority=row.priority,
-        archive=row.archive,
-        created_at=row.created_at,
-        released_at=row.released_at,
-        changed_at=row.changed_at,
-        material_number=row.material_number,
-        reason=row.reason,
-    )
+    return [notice_of(row, tuple(tags[row.id])) for row in rows]
 
 
 def _matches(which: NoticeFilter) -> Any:

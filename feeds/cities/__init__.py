@@ -1,1 +1,1 @@
-"""The cities that ship: data files only, read by ``feeds.catalogue.vocabulary``; see docs/cities.md."""
+"""The cities that ship: data files only, read by ``feeds.catalogue.city_files``; see docs/cities.md."""

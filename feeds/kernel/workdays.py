@@ -1,7 +1,7 @@
 """Count working days on a public calendar: weekends off, except where the calendar says otherwise.
 
 Never reads a file, a clock or a time zone: callers hand in local dates and a calendar loaded elsewhere.
-Called by the duty clock of the desk and by deadline reminders; ``feeds.catalogue.vocabulary`` builds it.
+Called by the duty clock of the desk and by deadline reminders; ``feeds.catalogue.city_files`` builds it.
 """
 
 from __future__ import annotations

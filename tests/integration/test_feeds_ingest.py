@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from feeds.catalogue.city_files import load_city
 from feeds.catalogue.notices import NewNotice
 from feeds.catalogue.store import NoticeFilter, NoticeStore
 from feeds.catalogue.tagging import Tag, Tagger
-from feeds.catalogue.vocabulary import City, load_city
+from feeds.catalogue.vocabulary import City
 from feeds.intake.ingest import Ingestor
 from feeds.intake.sources import Source, SourceStore
 from feeds.intake.types import IngestReport

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from feeds.catalogue.city_files import load_city
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.tagging import Tag
-from feeds.catalogue.vocabulary import City, load_city
+from feeds.catalogue.vocabulary import City
 from profiles.editions import NewEdition
 from profiles.types import Pick, Profile, Shelf, ShelvedPick
 from recommender.blend import Blend, Prepared, blend, prepare

@@ -10,8 +10,9 @@ from statistics import median
 
 import pytest
 
+from feeds.catalogue.city_files import load_city
 from feeds.catalogue.tagging import MAX_THEMES, Tag, Tagger
-from feeds.catalogue.vocabulary import City, load_city
+from feeds.catalogue.vocabulary import City
 from feeds.catalogue.words import one_form
 
 DATA = Path(os.environ.get("MYCITY_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))

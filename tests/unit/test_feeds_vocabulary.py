@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from feeds.catalogue.vocabulary import City, CityError, Label, load_city
+from feeds.catalogue.city_files import load_city
+from feeds.catalogue.vocabulary import City, CityError, Label
 
 DATA = Path(os.environ.get("MYCITY_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
 

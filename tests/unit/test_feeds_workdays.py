@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from feeds.catalogue.vocabulary import load_city
+from feeds.catalogue.city_files import load_city
 from feeds.kernel.workdays import WorkingCalendar
 
 
