@@ -236,8 +236,8 @@ class FeedPath:
     def _rendered(
         self, view: FeedView, fmt: str, stamp: tuple[int, int, int], shelf_version: int
     ) -> Rendered:
-        material = self._services.notices.many(entry.notice_id for entry in view.entries)
-        named = [(entry.notice_id, material[entry.notice_id].material_number) for entry in view.entries]
+        # From the very notices that were rendered: reading them again could see a later change.
+        named = [(entry.notice_id, entry.material_number) for entry in view.entries]
         body = _RENDER[fmt](view)
         return Rendered(
             stamp=stamp,

@@ -8,8 +8,8 @@ Called by the pages, the feed path and the digest job.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from api.wiring import Services
@@ -20,7 +20,7 @@ from feeds.intake.sanitise import to_text
 from feeds.intake.sources import Source
 from feeds.kernel.errors import NotFoundError
 from feeds.kernel.ids import entry_id
-from profiles.reasons import sentence
+from profiles.reasons import PLACE_LABELS, sentence
 from profiles.types import SHELF_SIZE, Pick, Profile, Reason, Shelf
 
 Surface = Literal["page", "feed", "mail", "sms"]
@@ -87,6 +87,7 @@ def entry_view(
         mark_note=note,
         sensitive=veiled,
         quiet_subject=sensitive,
+        material_number=notice.material_number,
     )
 
 
@@ -106,7 +107,7 @@ def picks_view(
         found = services.notices.many(pick.notice_id for pick in chosen)
     else:
         found = services.notices.at_revisions(revisions)
-    corrections = services.notices.last_major(found)
+    corrections = services.notices.last_major(found, upto=revisions)
     sources = _sources(services, found.values())
     return [
         entry_view(
@@ -155,7 +156,10 @@ def personal_feed(services: Services, profile: Profile, shelf: Shelf, *, lang: s
         if english
         else "为您挑选的公告，每条都写明为什么给您。",
         lang=lang,
-        updated=max((entry.updated for entry in entries), default=profile.created_at),
+        # A pick of an older notice is news too, for readers that ask by date only.
+        updated=max(
+            [profile.created_at, *(e.updated for e in entries), *(item.picked_at for item in shelf.picks)]
+        ),
         entries=entries,
         author=name,
         timezone=services.zone.key,
@@ -184,7 +188,8 @@ def public_feed(services: Services, which: PublicFeed, *, lang: str, self_url: s
         )
         for item in notices
     )
-    started = services.clock.now() if not entries else entries[0].updated
+    # Nothing in a feed depends on when it is asked for, not even in an empty one.
+    started = datetime(int(services.year), 1, 1, tzinfo=UTC)
     path = f"{which.kind}/{which.code}" if which.code else which.kind
     return FeedView(
         feed_id=f"tag:{services.authority},{services.year}:public/{path}",
@@ -236,22 +241,34 @@ def reason_sentence(services: Services, reason: Reason, *, lang: str) -> str:
 
 def _sentences(services: Services, pick: Pick, lang: str, surface: Surface) -> tuple[str, ...]:
     """Reasons as sentences; outside the page no role word and nothing sensitive is named."""
-    said = []
-    for reason in pick.reasons:
-        hidden = any(services.city.is_sensitive(param) for param in reason.params)
-        hidden = hidden or (
-            surface in ("feed", "sms") and any(param.startswith("role:") for param in reason.params)
+    said = [
+        sentence(
+            _reticent(reason, surface),
+            lang,
+            services.city.label,
+            discreet=surface != "page" and _tells(services, reason, surface),
+            simulated=services.demo,
         )
-        said.append(
-            sentence(
-                reason,
-                lang,
-                services.city.label,
-                discreet=hidden and surface != "page",
-                simulated=services.demo,
-            )
-        )
+        for reason in pick.reasons
+    ]
     return tuple(dict.fromkeys(said))
+
+
+def _tells(services: Services, reason: Reason, surface: Surface) -> bool:
+    """Whether a reason tells more about its reader than this surface may show.
+
+    A word that somebody typed can be anything, so it counts as sensitive everywhere but on their page.
+    """
+    if any(services.city.is_sensitive(param) or param.startswith("word:") for param in reason.params):
+        return True
+    return surface in ("feed", "sms") and any(param.startswith("role:") for param in reason.params)
+
+
+def _reticent(reason: Reason, surface: Surface) -> Reason:
+    """Leave out what a place was called by its resident, unless it is one of our own words for it."""
+    if surface == "page" or reason.code != "place" or set(reason.params[1:]) <= set(PLACE_LABELS):
+        return reason
+    return replace(reason, params=reason.params[:1])
 
 
 def _shown_tags(services: Services, notice: Notice, lang: str, surface: Surface) -> tuple[str, ...]:

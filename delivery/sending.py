@@ -57,6 +57,17 @@ class SendReport:
         return self.states.get("sent", 0)
 
 
+def merged(reports: Sequence[SendReport]) -> SendReport:
+    """Add up the reports of several rounds."""
+    states: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    for report in reports:
+        states.update(report.states)
+        errors.update(report.errors)
+    claimed, lost = sum(r.claimed for r in reports), sum(r.lost for r in reports)
+    return SendReport(claimed, dict(states), lost, dict(errors.most_common()))
+
+
 def send_batch(
     outbox: OutboxStore,
     channels: Mapping[str, ChannelPort],

@@ -36,6 +36,7 @@ class EntryView:
         mark_note: One sentence of plain text beside the mark, e.g. what was corrected.
         sensitive: True where the entry must be worded discreetly outside the page. Its address
             stays in feeds, so it must lead to a page that asks before it tells.
+        material_number: Of the notice's last material change; part of the feed's ETag.
         quiet_subject: True where the body may show the entry but a subject line may not: subjects
             show on locked screens.
     """
@@ -63,6 +64,7 @@ class EntryView:
     mark_note: str = ""
     sensitive: bool = False
     quiet_subject: bool = False
+    material_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from feeds.kernel.db import Database, chunks, insert_missing
 from feeds.kernel.time import from_micros, to_micros
 from profiles.packing import pack_ids, pack_picks, unpack_ids, unpack_picks
 from profiles.reasons import CODES, NAMES
-from profiles.tables import edition, shelf
+from profiles.tables import edition, profile, shelf
 from profiles.types import SHELF_SIZE, Edition, EditionKind, Pick, Shelf, ShelvedPick
 
 # A correction or a reminder comes for a notice that was picked before; every other kind comes once.
@@ -209,7 +209,9 @@ def _fresh(item: NewEdition, current: _Board) -> tuple[Pick, ...]:
 def _lock(connection: Connection, profile_ids: list[int]) -> dict[int, _Board]:
     """Read shelves for change; nobody else can move them before this transaction ends."""
     found: dict[int, _Board] = {}
-    for part in chunks(profile_ids):
+    for some in chunks(profile_ids):
+        # A profile that was erased meanwhile gets no shelf again.
+        part = list(connection.scalars(select(profile.c.id).where(profile.c.id.in_(some))))
         blank = [{"profile_id": n, "version": 0, "picks": b"", "picked": b""} for n in part]
         insert_missing(connection, shelf, blank, ["profile_id"])
         query = select(shelf).where(shelf.c.profile_id.in_(part)).order_by(shelf.c.profile_id)
@@ -224,9 +226,14 @@ def _edition_row(item: NewEdition, picks: tuple[Pick, ...], packed: bytes) -> di
         "profile_id": item.profile_id,
         "made_at": item.made_at,
         "kind": item.kind,
-        "size": sum(pick.kind != "update" for pick in picks),
+        "size": sum(_takes_a_slot(pick) for pick in picks),
         "picks": packed,
     }
+
+
+def _takes_a_slot(pick: Pick) -> bool:
+    """Corrections and emergencies come on top of the pace."""
+    return pick.kind != "update" and not any(reason.code == "emergency" for reason in pick.reasons)
 
 
 def _insert_all(connection: Connection, rows: list[dict[str, Any]]) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Row, func, select, update
 
 from feeds.kernel.db import Database, insert_one
-from profiles.tables import subscription
+from profiles.tables import profile, subscription
 from profiles.types import ChannelName, Frequency, Subscription
 
 
@@ -34,7 +34,10 @@ class SubscriptionStore:
         next_due_at: datetime,
         at: datetime,
     ) -> Subscription:
-        """Start a subscription; a live one of the same channel ends with the reason ``changed``."""
+        """Start a subscription; a live one of the same channel ends with the reason ``changed``.
+
+        The new one goes on where the old one's last digest ended, so a change of hour loses nothing.
+        """
         row = {
             "profile_id": profile_id,
             "channel": channel,
@@ -42,14 +45,26 @@ class SubscriptionStore:
             "local_hour": local_hour,
             "lang": lang,
             "next_due_at": next_due_at,
+            "covered_until": at,
             "created_at": at,
             "ended_at": None,
             "ended_reason": "",
         }
         with self._db.write() as connection:
+            # One at a time for each profile: a double click waits here instead of failing.
+            connection.execute(select(profile.c.id).where(profile.c.id == profile_id).with_for_update())
+            live = (
+                (subscription.c.profile_id == profile_id)
+                & (subscription.c.channel == channel)
+                & subscription.c.ended_at.is_(None)
+            )
+            before = connection.scalar(select(subscription.c.covered_until).where(live))
+            row["covered_until"] = before or at
             connection.execute(_end(profile_id, channel, at, "changed"))
             new_id = insert_one(connection, subscription, row)
-        return Subscription(new_id, profile_id, channel, frequency, local_hour, lang, next_due_at, at)
+        return Subscription(
+            new_id, profile_id, channel, frequency, local_hour, lang, next_due_at, before or at, at
+        )
 
     def end(self, profile_id: int, channel: str, *, at: datetime, reason: str) -> bool:
         """End the live subscription of a channel; return whether there was one."""
@@ -88,12 +103,18 @@ class SubscriptionStore:
         with self._db.read() as connection:
             return [_subscription(row) for row in connection.execute(query)]
 
-    def advance(self, subscription_id: int, *, seen_due_at: datetime, next_due_at: datetime) -> bool:
+    def advance(
+        self, subscription_id: int, *, seen_due_at: datetime, next_due_at: datetime, covered_until: datetime
+    ) -> bool:
         """Move the next due time on, unless another job already did; return whether we did."""
         here = (subscription.c.id == subscription_id) & (subscription.c.next_due_at == seen_due_at)
         with self._db.write() as connection:
             return (
-                connection.execute(update(subscription).where(here).values(next_due_at=next_due_at)).rowcount
+                connection.execute(
+                    update(subscription)
+                    .where(here)
+                    .values(next_due_at=next_due_at, covered_until=covered_until)
+                ).rowcount
                 > 0
             )
 
@@ -122,6 +143,7 @@ def _subscription(row: Row[Any]) -> Subscription:
         row.local_hour,
         row.lang,
         row.next_due_at,
+        row.covered_until,
         row.created_at,
         row.ended_at,
         row.ended_reason,

@@ -90,6 +90,8 @@ subscription = Table(
     Column("local_hour", SmallInteger, nullable=False),
     Column("lang", String(16), nullable=False),
     Column("next_due_at", Instant, nullable=False),
+    # End of the last window that was planned; the next one starts here, whatever hour is chosen.
+    Column("covered_until", Instant, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("ended_at", Instant, nullable=True),
     Column("ended_reason", String(48), nullable=False),

@@ -80,10 +80,12 @@ class TokenStore:
         Returns:
             The token, which cannot be shown again.
         """
-        token = new_secret()
+        token, end = new_secret(), old_ends_at or at
         with self._db.write() as connection:
-            live = (feed_token.c.profile_id == profile_id) & (feed_token.c.ends_at.is_(None))
-            connection.execute(update(feed_token).where(live).values(ends_at=old_ends_at or at))
+            # Also those in their days of grace: "now" means every address but the new one.
+            later = or_(feed_token.c.ends_at.is_(None), feed_token.c.ends_at > end)
+            live = (feed_token.c.profile_id == profile_id) & later
+            connection.execute(update(feed_token).where(live).values(ends_at=end))
             row = {"hash": secret_hash(token), "profile_id": profile_id, "created_at": at, "ends_at": None}
             connection.execute(insert(feed_token), [row])
         return token

@@ -129,7 +129,11 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """That a profile wants a channel served: how often, at which local hour, in which language."""
+    """That a profile wants a channel served: how often, at which local hour, in which language.
+
+    Attributes:
+        covered_until: End of the last digest's window, and so the start of the next one.
+    """
 
     id: int
     profile_id: int
@@ -138,6 +142,7 @@ class Subscription:
     local_hour: int
     lang: str
     next_due_at: datetime
+    covered_until: datetime
     created_at: datetime
     ended_at: datetime | None = None
     ended_reason: str = ""

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import structlog
+
 from api.jobs.joining import stop_token
 from api.views import digest_view
 from api.wiring import Services
 from delivery.compose import TEMPLATE_VERSION, compose_confirmation, compose_mail, compose_sms
 from delivery.errors import SuppressedError
-from delivery.sending import SendReport, send_batch
+from delivery.sending import SendReport, merged, send_batch
 from delivery.types import LANES, Delivery, Message, NewDelivery
 from delivery.windows import allowed_at, daily_window, next_due
 from feeds.kernel.errors import NotFoundError
@@ -25,6 +27,7 @@ from profiles.contacts import Contact
 from profiles.tokens import derived_secret
 from profiles.types import Edition, Pick, Subscription
 
+_log = structlog.get_logger(__name__)
 CHANNELS = ("email", "sms")
 # A digest that could not be sent for so long is of no use any more.
 _USEFUL_FOR = timedelta(hours=14)
@@ -35,11 +38,12 @@ _BATCH = 500
 
 @dataclass(slots=True)
 class PlanReport:
-    """What planning did: digests planned, and subscriptions that had nothing to say."""
+    """What planning did: digests planned; subscriptions with nothing to say, unconfirmed, or broken."""
 
     planned: int = 0
     empty: int = 0
     unverified: int = 0
+    failed: int = 0
     notices: list[int] = field(default_factory=list)
 
 
@@ -48,21 +52,42 @@ def plan(services: Services, *, now: datetime | None = None) -> PlanReport:
     now = now or services.clock.now()
     report = PlanReport()
     for subscription in _due(services, now):
-        _plan_one(services, subscription, now, report)
+        try:
+            _plan_one(services, subscription, now, report)
+        except Exception as error:
+            # One unreadable row must not keep everybody after it from their digest.
+            report.failed += 1
+            _log.error("plan_failed", subscription=subscription.id, error=type(error).__name__)
     return report
 
 
 def send(services: Services, *, limit: int = 500) -> SendReport:
-    """Send due messages of every lane until none is left or ``limit`` is reached."""
-    services.outbox.release_expired(services.clock.now())
-    return send_batch(
-        services.outbox,
-        services.channels,
-        lambda row: build(services, row),
-        lanes=LANES,
-        limit=limit,
-        clock=services.clock,
-    )
+    """Send due messages, urgent lanes first, at most ``limit`` of each kind.
+
+    Quiet hours are checked here as well: a row that was paused, or waits for another attempt, must not
+    ring at night.
+    """
+    now = services.clock.now()
+    services.outbox.release_expired(now)
+    urgent, calm = LANES[:2], LANES[2:]
+    awake = {
+        name: port
+        for name, port in services.channels.items()
+        if allowed_at(name, now, services.zone, "digest") == now
+    }
+    reports = [
+        send_batch(
+            services.outbox,
+            channels,
+            lambda row: build(services, row),
+            lanes=lanes,
+            limit=limit,
+            clock=services.clock,
+        )
+        for lanes, channels in ((urgent, services.channels), (calm, awake))
+        if channels
+    ]
+    return merged(reports)
 
 
 def build(services: Services, row: Delivery) -> Message | None:
@@ -78,6 +103,8 @@ def build(services: Services, row: Delivery) -> Message | None:
     contact = services.contacts.get(row.profile_id, row.channel)
     if services.subscriptions.live(row.profile_id, row.channel) is None or contact is None:
         raise SuppressedError(f"The channel {row.channel} was stopped.")
+    if row.recipe.get("kind") != "confirm" and not _may_send(services, row.channel, contact):
+        raise SuppressedError("The address was replaced and is not confirmed.")
     if row.recipe.get("kind") == "confirm":
         return _confirmation(services, row, contact)
     wanted = {notice_id for notice_id, _ in row.notices}
@@ -137,21 +164,23 @@ def _due(services: Services, now: datetime) -> Iterator[Subscription]:
 def _plan_one(services: Services, subscription: Subscription, now: datetime, report: PlanReport) -> None:
     """Enqueue first, advance after: a crash in between plans the same key again, which adds nothing."""
     following = next_due(now, subscription.local_hour, services.zone)
-    # After a pause of the scheduler one digest covers everything since the last one.
-    start = daily_window(
-        local_date(subscription.next_due_at, services.zone), subscription.local_hour, services.zone
-    )[0]
+    # From the end of the last window to the newest slot: one digest covers what a pause of the
+    # scheduler or a change of hour left over.
     end = daily_window(local_date(following, services.zone), subscription.local_hour, services.zone)[0]
-    row = _row(services, subscription, (start, end), now)
+    end = max(end, subscription.covered_until)
+    row = _row(services, subscription, (subscription.covered_until, end), now)
     if row is None:
         report.empty += 1
-    elif not _may_send(services, subscription):
+    elif not _may_send(services, subscription.channel, _contact(services, subscription)):
         report.unverified += 1
     else:
         report.planned += services.outbox.enqueue([row], now)
         report.notices.extend(notice_id for notice_id, _ in row.notices)
     services.subscriptions.advance(
-        subscription.id, seen_due_at=subscription.next_due_at, next_due_at=following
+        subscription.id,
+        seen_due_at=subscription.next_due_at,
+        next_due_at=following,
+        covered_until=end,
     )
 
 
@@ -182,7 +211,7 @@ def _row(
         return None
     due = allowed_at(channel, now, services.zone, "digest")
     return NewDelivery(
-        dedupe_key=f"digest:{profile_id}:{channel}:{local_date(window[1], services.zone).isoformat()}",
+        dedupe_key=f"digest:{profile_id}:{channel}:{window[1].isoformat(timespec='minutes')}",
         profile_id=profile_id,
         channel=channel,
         lane="digest",
@@ -198,13 +227,16 @@ def _row(
     )
 
 
-def _may_send(services: Services, subscription: Subscription) -> bool:
+def _may_send(services: Services, channel: str, contact: Contact | None) -> bool:
     """A real channel serves confirmed addresses only; capture serves all, it reaches nobody."""
-    channel = services.channels.get(subscription.channel)
-    if channel is None or channel.name == "capture":
+    port = services.channels.get(channel)
+    if port is None or port.name == "capture":
         return True
-    contact = services.contacts.get(subscription.profile_id, subscription.channel)
     return contact is not None and contact.verified_at is not None
+
+
+def _contact(services: Services, subscription: Subscription) -> Contact | None:
+    return services.contacts.get(subscription.profile_id, subscription.channel)
 
 
 def _picks(editions: list[Edition]) -> list[Pick]:

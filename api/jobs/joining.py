@@ -22,6 +22,8 @@ from profiles.tokens import CONFIRM_WITHIN, LinkTarget, derived_secret, secret_h
 from profiles.types import Profile
 
 MAX_PLACES = 5
+_ASKED_MOST = 3
+_TAG_MOST = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ def join(
         UsageError: If a code is unknown to the city, or an address is none.
     """
     check(services, wish)
+    for channel, text in (("email", email), ("sms", phone)):
+        if text:
+            check_hour(channel, digest_hour)
     addresses = {"email": email, "sms": phone}
     clean = {channel: clean_address(channel, text) for channel, text in addresses.items() if text}
     now = services.clock.now()
@@ -78,12 +83,7 @@ def subscribe(services: Services, profile: Profile, channel: str, hour: int) -> 
     Raises:
         UsageError: If the hour is outside what the channel may use.
     """
-    if channel == "sms" and not 8 <= hour < 20:
-        raise UsageError(
-            f"Text messages are sent from 8 to 20 o'clock, not at {hour}; choose an hour in between."
-        )
-    if not 0 <= hour <= 23:
-        raise UsageError(f"There is no hour {hour}; choose 0 to 23.")
+    check_hour(channel, hour)
     now = services.clock.now()
     services.consents.give(profile.id, f"channel:{channel}", at=now)
     services.subscriptions.start(
@@ -94,6 +94,20 @@ def subscribe(services: Services, profile: Profile, channel: str, hour: int) -> 
         next_due_at=next_due(now, hour, services.zone),
         at=now,
     )
+
+
+def check_hour(channel: str, hour: int) -> None:
+    """Check the local hour of a digest.
+
+    Raises:
+        UsageError: If the hour is outside what the channel may use.
+    """
+    if channel == "sms" and not 8 <= hour < 20:
+        raise UsageError(
+            f"Text messages are sent from 8 to 20 o'clock, not at {hour}; choose an hour in between."
+        )
+    if not 0 <= hour <= 23:
+        raise UsageError(f"There is no hour {hour}; choose 0 to 23.")
 
 
 def check(services: Services, wish: Profile) -> None:
@@ -109,6 +123,9 @@ def check(services: Services, wish: Profile) -> None:
         if not city.known(tag):
             near = ", ".join(city.suggest(tag)) or "see /api/v1/vocabulary"
             raise UsageError(f"{city.name.en} does not know {tag!r}; nearest: {near}.")
+    for tag in (*wish.interests, *wish.mutes):
+        if len(tag) > _TAG_MOST:
+            raise UsageError(f"{tag[:20]}… is longer than {_TAG_MOST} characters; shorten it.")
     if len(wish.places) > MAX_PLACES:
         raise UsageError(f"You can follow up to {MAX_PLACES} places; {len(wish.places)} were given.")
 
@@ -119,6 +136,7 @@ def change(services: Services, wish: Profile) -> Profile:
     now = services.clock.now()
     before = services.profiles.get(wish.id)
     changed = services.profiles.change(wish)
+    services.editions.touch(wish.id)  # language and discretion show in the feed at its next poll
     for purpose in set(_purposes(services, before)) - set(_purposes(services, changed)):
         services.consents.end(wish.id, purpose, at=now)
     for purpose in set(_purposes(services, changed)) - set(_purposes(services, before)):
@@ -149,6 +167,8 @@ def ask_to_confirm(services: Services, profile: Profile, channel: str) -> None:
     contact = services.contacts.get(profile.id, channel)
     if channel != "email" or contact is None or contact.verified_at is not None:
         return
+    if len(services.contacts.holders(channel, contact.address)) > _ASKED_MOST:
+        return  # somebody keeps typing this address into the form; its owner has been asked enough
     now = services.clock.now()
     token = derived_secret(services.key, "confirm", profile.id, channel, contact.address)
     services.tokens.remember(token, "confirm", LinkTarget(profile.id, channel), at=now)
@@ -221,9 +241,10 @@ def forget_behaviour(services: Services, profile_id: int) -> int:
 
 def erase(services: Services, profile_id: int) -> None:
     """Delete a profile and all that hangs on it, including what waits in the outbox."""
+    # What may be repeated comes first: a run that was killed can be run again to the end.
     services.outbox.cancel_profile(profile_id, services.clock.now())
-    services.profiles.erase(profile_id)
     services.models.forget([f"id:{profile_id}"])
+    services.profiles.erase(profile_id)
 
 
 def export(services: Services, profile_id: int) -> dict[str, object]:

@@ -10,7 +10,7 @@ from api.wiring import Services
 from feeds.intake.parsers.feed import ParsedFeed, parse_feed
 from feeds.intake.sources import Source
 from feeds.intake.types import IngestReport
-from feeds.kernel.errors import MycityError
+from feeds.kernel.errors import FetchError, MycityError
 
 _log = structlog.get_logger(__name__)
 
@@ -53,4 +53,11 @@ def poll(
             _log.warning("poll_failed", source=source.slug, error=str(error))
             if failed is not None:
                 failed(source, error)
+        except Exception as error:
+            # One source must never keep the others from being polled, whatever it sent us.
+            said = FetchError(f"Its answer could not be taken in ({type(error).__name__}); please report it.")
+            _log.error("poll_broke", source=source.slug, error=f"{type(error).__name__}: {error}")
+            services.sources.record_failure(source.id, at=services.clock.now(), error=str(said))
+            if failed is not None:
+                failed(source, said)
     return done

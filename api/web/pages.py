@@ -131,7 +131,8 @@ def _switched(request: Request, key: str, value: str) -> str:
     if request.method not in ("GET", "HEAD"):
         return f"/?{urlencode({key: value})}"
     pairs = [(k, v) for k, v in parse_qsl(request.url.query) if k not in (key, "done", "from")]
-    return f"{request.url.path}?{urlencode([*pairs, (key, value)])}"
+    path = "/" + request.url.path.lstrip("/")  # "//host" would lead to another site
+    return f"{path}?{urlencode([*pairs, (key, value)])}"
 
 
 def _remember(request: Request, response: Response, services: Services) -> None:

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
-from sqlalchemy import Row
 
 from feeds.catalogue.notices import NewNotice, Notice, NoticeContent
 from feeds.catalogue.tagging import Tag
@@ -102,7 +101,7 @@ def _text(html: str) -> str:
     return LexborHTMLParser(html).text(separator=" ") if "<" in html else html
 
 
-def notice_of(row: Row[Any], tags: tuple[Tag, ...]) -> Notice:
+def notice_of(row: Any, tags: tuple[Tag, ...]) -> Notice:
     """Return the notice that a row and its tags stand for; a row without body gives an empty one."""
     body = row._mapping.get("body", "")
     return Notice(

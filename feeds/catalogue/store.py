@@ -146,22 +146,42 @@ class NoticeStore:
         note: str,
         at: datetime,
         from_upstream: bool = False,
+        frm: Sequence[State] = (),
+        expected_revision: int | None = None,
     ) -> Notice:
         """Put a new revision in the place of the current one; a major one is a material change.
 
-        ``from_upstream`` says that this is what the source now says; a later poll compares with it.
+        Args:
+            notice_id: Which notice.
+            content: What it says from now on.
+            tags: All its tags from now on.
+            level: Its jurisdiction.
+            place: Code of its place, or ``None``.
+            major: Whether readers must learn of it.
+            actor: Who did it.
+            note: What changed and why.
+            at: When.
+            from_upstream: This is what the source now says; a later poll compares with it, and an
+                expired notice whose period was extended is released again.
+            frm: States it must be in; empty means any but withdrawn and purged.
+            expected_revision: The revision the change was made from; ``None`` means any.
 
         Raises:
             NotFoundError: If there is no such notice.
+            ConflictError: If it is in another state or at another revision by now.
         """
         with self._db.write() as connection:
             row = _must_get(connection, notice_id)
+            _expect(row, frm or _REVISABLE, expected_revision)
             changed: dict[str, Any] = content_columns(content)
             changed |= {"revision": row.revision + 1, "level": level, "place": place}
             changed["fresh_at"] = content.published or row.released_at or row.created_at
             if from_upstream:
                 changed["upstream_hash"] = content.hash()
-            if major and row.state in PUBLIC_STATES:
+            revived = from_upstream and row.state == "expired" and (content.expires or at) >= at
+            if revived:
+                changed["state"] = "released"
+            if (major or revived) and row.state in PUBLIC_STATES:
                 changed |= {"material_number": _take_numbers(connection, 1) + 1, "changed_at": at}
             _take_numbers(connection, 1, "edit")
             connection.execute(update(notice).where(notice.c.id == notice_id).values(changed))
@@ -181,7 +201,14 @@ class NoticeStore:
             _replace_tags(connection, notice_id, tags)
 
     def set_state(
-        self, notice_id: int, state: State, *, at: datetime, reason: str = "", frm: Sequence[State] = ()
+        self,
+        notice_id: int,
+        state: State,
+        *,
+        at: datetime,
+        reason: str = "",
+        frm: Sequence[State] = (),
+        expected_revision: int | None = None,
     ) -> Notice:
         """Move a notice to another state; becoming or having been public is a material change.
 
@@ -191,17 +218,15 @@ class NoticeStore:
             at: When.
             reason: Shown to readers (withdrawal), else empty.
             frm: States it must be in; empty means any.
+            expected_revision: The revision that was looked at; ``None`` means any.
 
         Raises:
             NotFoundError: If there is no such notice.
-            ConflictError: If it is in none of ``frm``.
+            ConflictError: If it is in none of ``frm``, or at another revision by now.
         """
         with self._db.write() as connection:
             row = _must_get(connection, notice_id)
-            if frm and row.state not in frm:
-                raise ConflictError(
-                    f"Notice {notice_id} is {row.state}, not {' or '.join(frm)}; reload the page."
-                )
+            _expect(row, frm, expected_revision)
             changed: dict[str, Any] = {"state": state, "reason": reason}
             if state == "released" and row.released_at is None:
                 changed |= {"released_at": at}
@@ -344,8 +369,13 @@ class NoticeStore:
                         )
         return {i: item for i, item in found.items() if item.state != "purged"}
 
-    def last_major(self, ids: Iterable[int]) -> dict[int, Revision]:
-        """Return the newest major revision after the first of each notice that has one."""
+    def last_major(self, ids: Iterable[int], *, upto: Mapping[int, int] | None = None) -> dict[int, Revision]:
+        """Return the newest major revision after the first of each notice that has one.
+
+        Args:
+            ids: Of notices.
+            upto: Notice id → the revision to look back from; ``None`` for the present ones.
+        """
         found: dict[int, Revision] = {}
         with self._db.read() as connection:
             for part in chunks(list(ids)):
@@ -359,6 +389,8 @@ class NoticeStore:
                     .order_by(notice_revision.c.notice_id, notice_revision.c.revision)
                 )
                 for r in connection.execute(query):
+                    if upto is not None and r.revision > upto.get(r.notice_id, r.revision):
+                        continue
                     content = NoticeContent.from_dict(r.content)
                     found[r.notice_id] = Revision(
                         r.notice_id, r.revision, r.made_at, r.actor, r.note, r.major, content
@@ -452,6 +484,18 @@ def _erase_content(connection: Connection, notice_id: int) -> None:
     connection.execute(delete(notice_revision).where(notice_revision.c.notice_id == notice_id))
     connection.execute(delete(notice_words).where(notice_words.c.notice_id == notice_id))
     _replace_tags(connection, notice_id, ())
+
+
+# What was withdrawn or purged stays as it is, whoever wants to change it.
+_REVISABLE: tuple[State, ...] = ("draft", "in_review", "scheduled", "released", "superseded", "expired")
+
+
+def _expect(row: Row[Any], frm: Sequence[State], revision: int | None) -> None:
+    """Refuse a change that was made from an older look at the notice; the row is locked here."""
+    if frm and row.state not in frm:
+        raise ConflictError(f"Notice {row.id} is {row.state}, not {' or '.join(frm)}; reload the page.")
+    if revision is not None and row.revision != revision:
+        raise ConflictError(f"Notice {row.id} was changed meanwhile; reload the page and look again.")
 
 
 def _must_get(connection: Connection, notice_id: int) -> Row[Any]:

@@ -13,6 +13,8 @@ from typing import Any
 
 _WORD = re.compile(r"[0-9a-z]+(?:[.'-][0-9a-z]+)*|[㐀-鿿]+")
 _BRACKETS = str.maketrans("〔〕[]（）【】", "()()()()")
+# Longer than any real number, shorter than what an index takes.
+_KEY_MOST = 200
 _ONLY_CHINESE = re.compile(r"[㐀-鿿]")
 
 
@@ -60,4 +62,4 @@ def cut(text: str) -> list[str]:
 def doc_key(doc_no: str) -> str:
     """Reduce a document number to what matters: brackets 〔〕[]() are equal, spaces vanish."""
     folded = unicodedata.normalize("NFKC", doc_no.translate(_BRACKETS))
-    return re.sub(r"\s+", "", folded).lower()
+    return re.sub(r"\s+", "", folded).lower()[:_KEY_MOST]

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
-from feeds.catalogue.notices import NewNotice, Notice, NoticeContent, Priority
+from feeds.catalogue.notices import NewNotice, Notice, NoticeContent, Priority, State
 from feeds.catalogue.store import NoticeStore
 from feeds.catalogue.tagging import Tag, Tagger
 from feeds.desk.audit import AuditLog
@@ -57,11 +57,20 @@ class Desk:
             actor=actor.label,
         )
         [notice_id] = self._notices.add([new], at=self._clock.now())
-        self._log("write", actor, notice_id, title=content.title)
+        # The hash, not the words: the audit outlives a purge.
+        self._log("write", actor, notice_id, content_hash=content.hash())
         return self._notices.get(notice_id)
 
-    def edit(self, notice_id: int, content: NoticeContent, *, tags: Sequence[Tag], actor: Actor) -> Notice:
-        """Change a draft.
+    def edit(
+        self,
+        notice_id: int,
+        content: NoticeContent,
+        *,
+        tags: Sequence[Tag],
+        actor: Actor,
+        seen: int | None = None,
+    ) -> Notice:
+        """Change a draft; ``seen`` is the revision the editor looked at, so that no change is lost.
 
         Raises:
             UsageError: If it is not a draft any more.
@@ -73,17 +82,19 @@ class Desk:
             raise UsageError(
                 f"Notice {notice_id} is {notice.state}; use a correction for what is already public."
             )
-        return self._revise(notice, content, tags, major=False, note="", actor=actor)
+        return self._revise(notice, content, tags, major=False, note="", actor=actor, frm="draft", seen=seen)
 
-    def submit(self, notice_id: int, actor: Actor) -> Notice:
+    def submit(self, notice_id: int, actor: Actor, *, seen: int | None = None) -> Notice:
         """Hand a draft to review."""
         _require(actor, "writer", "submit notices")
-        moved = self._notices.set_state(notice_id, "in_review", at=self._clock.now(), frm=("draft",))
+        moved = self._notices.set_state(
+            notice_id, "in_review", at=self._clock.now(), frm=("draft",), expected_revision=seen
+        )
         self._log("submit", actor, notice_id, revision=moved.revision)
         return moved
 
-    def approve(self, notice_id: int, actor: Actor) -> Notice:
-        """Release a notice that somebody else submitted.
+    def approve(self, notice_id: int, actor: Actor, *, seen: int | None = None) -> Notice:
+        """Release a notice that somebody else submitted, at the revision that was looked at.
 
         Raises:
             UsageError: If the actor wrote or submitted it, or is no editor.
@@ -91,7 +102,9 @@ class Desk:
         _require(actor, "editor", "approve notices")
         if actor.label in self._hands_on(notice_id):
             raise UsageError("You wrote or submitted this notice; a second person must approve it.")
-        moved = self._notices.set_state(notice_id, "released", at=self._clock.now(), frm=("in_review",))
+        moved = self._notices.set_state(
+            notice_id, "released", at=self._clock.now(), frm=("in_review",), expected_revision=seen
+        )
         self._log("approve", actor, notice_id, revision=moved.revision)
         return moved
 
@@ -113,8 +126,12 @@ class Desk:
         note: str,
         actor: Actor,
         tags: Sequence[Tag] = (),
+        seen: int | None = None,
     ) -> Notice:
-        """Correct a public notice; a major correction reaches those who got the old text.
+        """Correct a public notice; a major correction is a material change.
+
+        One editor may correct alone, so that an error does not stand while a second is looked for; the
+        audit says so (``alone``).
 
         Args:
             notice_id: Which notice; it keeps its id for ever.
@@ -123,6 +140,7 @@ class Desk:
             note: What changed and why, shown to readers.
             actor: Who corrects.
             tags: New tags; empty keeps those it has.
+            seen: The revision the editor looked at; ``None`` means any.
 
         Raises:
             UsageError: If it is not public, nothing changed, or a major one has no note.
@@ -138,7 +156,16 @@ class Desk:
             raise UsageError("Nothing was changed; there is nothing to correct.")
         if major and not note.strip():
             raise UsageError("A major correction needs a note that says what changed.")
-        return self._revise(notice, content, tags or notice.tags, major=major, note=note, actor=actor)
+        return self._revise(
+            notice,
+            content,
+            tags or notice.tags,
+            major=major,
+            note=note,
+            actor=actor,
+            frm="released",
+            seen=seen,
+        )
 
     def retag(self, notice_id: int, tags: Sequence[Tag], actor: Actor) -> Notice:
         """Put other tags on a public notice: nothing it says changes, so there is no revision."""
@@ -190,6 +217,8 @@ class Desk:
         major: bool,
         note: str,
         actor: Actor,
+        frm: State,
+        seen: int | None,
     ) -> Notice:
         level, place = self._tagger.jurisdiction(tags=tags, region=content.region)
         if level == "unknown":
@@ -204,12 +233,17 @@ class Desk:
             actor=actor.label,
             note=note,
             at=self._clock.now(),
+            frm=(frm,),
+            expected_revision=seen,
         )
-        self._log("correct" if notice.is_public else "edit", actor, notice.id, major=major, note=note)
+        if frm == "draft":
+            self._log("edit", actor, notice.id, revision=changed.revision)
+        else:
+            self._log("correct", actor, notice.id, major=major, note=note, alone=True)
         return changed
 
     def _hands_on(self, notice_id: int) -> set[str]:
-        """Who wrote, edited or submitted this notice since it was last rejected."""
+        """Who ever wrote, edited or submitted this notice: none of them may approve it."""
         hands: set[str] = set()
         for row in self._audit.of(notice_id):
             if row["action"] in ("write", "edit", "submit"):

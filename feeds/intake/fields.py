@@ -163,6 +163,7 @@ def web_address(text: str) -> str:
     try:
         parts = urlsplit(text)
         fine = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and len(text) <= MAX_URL
+        fine = fine and parts.port != 0  # reading the port also refuses one that is no port
     except ValueError:
         return ""
     return quote(text, safe="%/:=&?~#+!$,;'@()*[]") if fine else ""

@@ -97,7 +97,12 @@ class Database:
 
     def __init__(self, url: str, *, echo: bool = False) -> None:
         self.url = _with_driver(url)
-        self.engine: Engine = create_engine(self.url, echo=echo, future=True, **_engine_options(self.url))
+        self.engine: Engine = create_engine(
+            self.url,
+            echo=echo,
+            hide_parameters=True,  # an error text must not carry what a resident told us
+            **_engine_options(self.url),
+        )
         self.dialect: str = self.engine.dialect.name
         if self.dialect == "sqlite":
             _tune_sqlite(self.engine)

@@ -255,8 +255,12 @@ def test_one_live_subscription_a_channel(database: Database, reader: int) -> Non
     assert store.due(NOW, channels=["email"]) == []
     assert store.due(LATER, channels=["email"]) == [second]
     assert store.due(LATER, channels=["sms"]) == []
-    assert store.advance(second.id, seen_due_at=LATER, next_due_at=LATER + timedelta(days=1))
-    assert not store.advance(second.id, seen_due_at=LATER, next_due_at=LATER + timedelta(days=9))
+    assert store.advance(
+        second.id, seen_due_at=LATER, next_due_at=LATER + timedelta(days=1), covered_until=LATER
+    )
+    assert not store.advance(
+        second.id, seen_due_at=LATER, next_due_at=LATER + timedelta(days=9), covered_until=LATER
+    )
     assert store.end(reader, "email", at=NOW, reason="unsubscribed")
     assert not store.end(reader, "email", at=NOW, reason="unsubscribed")
     assert store.counts() == {}

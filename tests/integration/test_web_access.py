@@ -175,7 +175,7 @@ def test_every_answer_carries_the_headers(client: TestClient) -> None:
             "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
         )
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert headers["cross-origin-opener-policy"] == "same-origin"
 
 

@@ -377,6 +377,7 @@ def upgrade() -> None:
         sa.Column("local_hour", sa.SmallInteger(), nullable=False),
         sa.Column("lang", sa.String(length=16), nullable=False),
         sa.Column("next_due_at", db.Instant(), nullable=False),
+        sa.Column("covered_until", db.Instant(), nullable=False),
         sa.Column("created_at", db.Instant(), nullable=False),
         sa.Column("ended_at", db.Instant(), nullable=True),
         sa.Column("ended_reason", sa.String(length=48), nullable=False),

@@ -150,6 +150,7 @@ def edit(request: Request, notice_id: int) -> Response:
     """Change a draft, or correct a public notice."""
     services, actor, form = services_of(request), actor_of(request), form_of(request)
     notice = _get(request, notice_id)
+    seen = _seen(request)
     sheet = place_names(read_sheet(form), services.city)
     content, tags, problems = check_sheet(sheet, services, base=notice)
     correcting = notice.state == "released"
@@ -167,11 +168,13 @@ def edit(request: Request, notice_id: int) -> Response:
             return go(f"/editor/notices/{notice_id}?done=retagged")
         if correcting:
             major = sheet.major == "yes"
-            services.desk.correct(notice_id, content, major=major, note=sheet.note, actor=actor, tags=tags)
+            services.desk.correct(
+                notice_id, content, major=major, note=sheet.note, actor=actor, tags=tags, seen=seen
+            )
         else:
-            services.desk.edit(notice_id, content, tags=tags, actor=actor)
+            edited = services.desk.edit(notice_id, content, tags=tags, actor=actor, seen=seen)
             if form.get("do") == "submit":
-                services.desk.submit(notice_id, actor)
+                services.desk.submit(notice_id, actor, seen=edited.revision)
     except MycityError as error:
         return _show_sheet(request, sheet, _refused(request, error), action=where, notice=notice)
     done = "corrected" if correcting else "submitted" if form.get("do") == "submit" else "saved"
@@ -184,12 +187,12 @@ def move(request: Request, notice_id: int) -> Response:
     """Submit, approve, reject or withdraw."""
     desk, actor, form = services_of(request).desk, actor_of(request), form_of(request)
     notice, note = _get(request, notice_id), str(form.get("note", "")).strip()[:1000]
-    step = str(form.get("do", ""))
+    step, seen = str(form.get("do", "")), _seen(request)
     try:
         if step == "submitted":
-            desk.submit(notice_id, actor)
+            desk.submit(notice_id, actor, seen=seen)
         elif step == "approved":
-            desk.approve(notice_id, actor)
+            desk.approve(notice_id, actor, seen=seen)
         elif step == "rejected":
             desk.reject(notice_id, actor, note)
         elif step == "withdrawn":
@@ -246,6 +249,12 @@ def _name(request: Request, actor: str) -> str:
     return found.name if found else actor
 
 
+def _seen(request: Request) -> int | None:
+    """The revision the form was made from, so that nothing changed meanwhile is lost or released unread."""
+    given = str(form_of(request).get("revision", "")) if request.method == "POST" else ""
+    return int(given) if given.isdigit() else None
+
+
 def _show_sheet(
     request: Request,
     sheet: Sheet,
@@ -278,6 +287,7 @@ def _show_sheet(
         problems=problems,
         action=action,
         notice=notice,
+        revision=_seen(request) or (notice.revision if notice else 0),
         suggested=suggested,
         tab="write",
         preview=preview[0] if preview else None,
