@@ -20,11 +20,12 @@ from feeds.intake.sanitise import to_text
 from feeds.intake.sources import Source
 from feeds.kernel.errors import NotFoundError
 from feeds.kernel.ids import entry_id
-from profiles.reasons import PLACE_LABELS, sentence
+from profiles.reasons import INFERRED_CODES, PLACE_LABELS, sentence
 from profiles.types import SHELF_SIZE, Pick, Profile, Reason, Shelf
 
 Surface = Literal["page", "feed", "mail", "sms"]
 _SUMMARY = 120
+_ROLE_UNNAMED = ("与您选择的身份有关，详见“我的页面”", "About a role you chose; your own page says which")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,13 @@ def picks_view(
     revisions: Mapping[int, int] | None = None,
 ) -> list[EntryView]:
     """Say picks in order, each notice at its current revision, or at those given; purged ones fall out."""
-    chosen = picks[:limit]
+    chosen = list(picks[:limit])
     if revisions is None:
         found = services.notices.many(pick.notice_id for pick in chosen)
     else:
         found = services.notices.at_revisions(revisions)
+    if not profile.personalised:
+        chosen = _plainly(chosen, found)
     corrections = services.notices.last_major(found, upto=revisions)
     sources = _sources(services, found.values())
     return [
@@ -123,6 +126,14 @@ def picks_view(
         for pick in chosen
         if (notice := found.get(pick.notice_id)) is not None and notice.is_public
     ]
+
+
+def _plainly(picks: Sequence[Pick], found: Mapping[int, Notice]) -> list[Pick]:
+    """Picks of somebody who switched personalisation off: newest first, and nothing that was inferred."""
+    known = [pick for pick in picks if pick.notice_id in found]
+    known.sort(key=lambda pick: (found[pick.notice_id].fresh_at, pick.notice_id), reverse=True)
+    declared = (tuple(r for r in pick.reasons if r.code not in INFERRED_CODES) for pick in known)
+    return [replace(pick, reasons=reasons) for pick, reasons in zip(known, declared, strict=True)]
 
 
 def shelf_view(
@@ -240,18 +251,26 @@ def reason_sentence(services: Services, reason: Reason, *, lang: str) -> str:
 
 
 def _sentences(services: Services, pick: Pick, lang: str, surface: Surface) -> tuple[str, ...]:
-    """Reasons as sentences; outside the page no role word and nothing sensitive is named."""
+    """Reasons as sentences; outside the page no role word and nothing sensitive is named.
+
+    What may not be told is left out beside another reason, and stands as a neutral sentence alone.
+    """
+    shown = [reason for reason in pick.reasons if surface == "page" or not _tells(services, reason, surface)]
+    if not shown and all(_is_role(services, reason) for reason in pick.reasons):
+        return (_ROLE_UNNAMED[lang.startswith("en")],)
     said = [
         sentence(
-            _reticent(reason, surface),
-            lang,
-            services.city.label,
-            discreet=surface != "page" and _tells(services, reason, surface),
-            simulated=services.demo,
+            _reticent(reason, surface), lang, services.city.label, discreet=not shown, simulated=services.demo
         )
-        for reason in pick.reasons
+        for reason in shown or pick.reasons
     ]
     return tuple(dict.fromkeys(said))
+
+
+def _is_role(services: Services, reason: Reason) -> bool:
+    named = [param for param in reason.params if ":" in param]
+    roles = all(param.startswith("role:") for param in named)
+    return bool(named) and roles and not any(services.city.is_sensitive(param) for param in named)
 
 
 def _tells(services: Services, reason: Reason, surface: Surface) -> bool:

@@ -31,6 +31,8 @@ PLACE_INSIDE: Mapping[str, float] = {
 }
 PLACE_CONTAINS: Mapping[str, float] = {"zone": 0.6, "district": 0.5}
 PLACE_OTHER = 0.2  # provinces, countries
+#: Weight of a place tag from which the notice is about the place: named in title, by issuer or region.
+ABOUT_PLACE = 0.6
 #: Home weighs most; a free label a little less than the three we know.
 LABEL_FACTOR: Mapping[str, float] = {"home": 1.0, "work": 0.9, "parents": 0.9}
 OTHER_LABEL = 0.8
@@ -56,6 +58,8 @@ class Reach:
         topics: Followed tag → strength in (0, 1].
         roles: Role tag → strength in (0, 1].
         places: Followed place code → strength in (0, 1], before the label's factor.
+        around: Followed place code → the wider place that the notice is really about, where it reaches
+            the followed one only because it lies inside.
         hidden_by: Tags that hide the notice when muted.
         local: It belongs to some part of the city only (or lies outside), not to the city as a whole.
         outside: It lies outside the city and what contains it; only followers of the place may get it.
@@ -66,6 +70,7 @@ class Reach:
     topics: Mapping[str, float]
     roles: Mapping[str, float]
     places: Mapping[str, float]
+    around: Mapping[str, str]
     hidden_by: frozenset[str]
     local: bool
     outside: bool
@@ -126,12 +131,14 @@ def reach(
     topics = {f"{k}:{c}": w for (k, c), w in weights.items() if k not in ("theme", "place", "role")}
     topics.update(_theme_reach(themes, kin))
     outside = _outside(level, where, kin)
+    places, around = _place_reach(where, kin)
     whole = any(_holds_city(code, kin) for code in where)
     local = outside or (bool(where) and not whole)
     return Reach(
         topics=topics,
         roles={f"role:{c}": w for (k, c), w in weights.items() if k == "role"},
-        places=_place_reach(where, kin),
+        places=places,
+        around=around,
         hidden_by=_hidden_by(weights, where, kin),
         local=local,
         outside=outside,
@@ -237,7 +244,8 @@ def _places(
     weights: Mapping[tuple[str, str], float], level: str, place: str | None, kin: Kinship
 ) -> dict[str, float]:
     """The places a notice is about, without those that only contain another one of them."""
-    where = {code: weight for (kind, code), weight in weights.items() if kind == "place"}
+    # A place that the text only mentions in passing is not what the notice is about.
+    where = {code: w for (kind, code), w in weights.items() if kind == "place" and w >= ABOUT_PLACE}
     if place:
         # Jurisdiction is where it has force; a place named in the title may be narrower.
         where[place] = max(
@@ -249,12 +257,16 @@ def _places(
     return {code: weight for code, weight in where.items() if code not in implied}
 
 
-def _place_reach(where: Mapping[str, float], kin: Kinship) -> dict[str, float]:
+def _place_reach(where: Mapping[str, float], kin: Kinship) -> tuple[dict[str, float], dict[str, str]]:
     found: dict[str, float] = {}
+    around: dict[str, str] = {}
 
-    def offer(code: str, strength: float) -> None:
+    def offer(code: str, strength: float, wider: str = "") -> None:
         if strength > found.get(code, 0.0):
             found[code] = strength
+            around.pop(code, None)
+            if wider:
+                around[code] = wider
 
     for code, weight in where.items():
         kind = kin.place_kind.get(code, "")
@@ -263,8 +275,8 @@ def _place_reach(where: Mapping[str, float], kin: Kinship) -> dict[str, float]:
             offer(up, weight * PLACE_INSIDE.get(kin.place_kind.get(up, ""), PLACE_OTHER))
         if kind in PLACE_CONTAINS:  # city and country reach everybody alike, that is no followed place
             for down in kin.below.get(code, ()):
-                offer(down, weight * PLACE_CONTAINS[kind])
-    return found
+                offer(down, weight * PLACE_CONTAINS[kind], code)
+    return found, around
 
 
 def _holds_city(code: str, kin: Kinship) -> bool:

@@ -144,7 +144,9 @@ def _place(profile: Profile, column: int, value: float, pool: Pool) -> Reason:
     best = profile.places[0]
     if len(profile.places) > 1:
         best = max(profile.places, key=lambda place: reach.get(place.code, 0.0) * label_factor(place.label))
-    return _at(best.code, best.label, value)
+    wider = pool.reaches[column].around.get(best.code)
+    # About the district around it, not about the place itself: then the district is what is named.
+    return _at(wider, "", value) if wider else _at(best.code, best.label, value)
 
 
 def _roles(profile: Profile, column: int, value: float, pool: Pool) -> list[Reason]:
@@ -178,7 +180,7 @@ def _learned(rows: Ints, columns: Ints, scores: Blend, ready: Prepared) -> list[
     if basis is None or model is None or vectors is None or biases is None:
         return found
     values = scores.parts["learned"][rows, columns]
-    enough = (values > 0) & (values >= ready.weights.learned * ready.weights.learned_floor)
+    enough = (values > 0) & (values >= ready.weights.learned * ready.weights.learned_said)
     chosen = np.flatnonzero(enough)
     if not chosen.size:
         return found

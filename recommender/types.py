@@ -93,7 +93,10 @@ class Weights:
     )
     learned_cap: float = _weight(3.0, "standard deviations; one outlier must not hide every declared wish")
     learned_floor: float = _weight(
-        1.0, "standard deviations from which inference alone is a reason to show something"
+        2.0, "standard deviations from which inference alone is a reason to show something"
+    )
+    learned_said: float = _weight(
+        1.0, "standard deviations from which inference is named beside a declared reason"
     )
     fresh: float = _weight(1.0, "today's beats last week's at equal fit, and never beats a declared interest")
     half_life_hours: float = _weight(72.0, "after the 7 days of the horizon a fifth is left")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from feeds.catalogue.tagging import Level as Level
@@ -22,6 +22,7 @@ Priority = Literal["normal", "mandatory", "emergency"]
 LinkKind = Literal["interprets", "corrects", "repeals", "reprints", "language_of", "duplicate_of"]
 
 # States a resident may see; all others answer like a notice that does not exist.
+UNDATED_ARCHIVE_AGE = timedelta(days=3650)
 PUBLIC_STATES: tuple[State, ...] = ("released", "withdrawn", "expired", "superseded")
 
 
@@ -170,7 +171,7 @@ class Notice:
     @property
     def fresh_at(self) -> datetime:
         """The instant its freshness is counted from: ``published``, else the release."""
-        return self.content.published or self.released_at or self.created_at
+        return freshness(self.content, self.released_at or self.created_at, archive=self.archive)
 
     def codes(self, kind: str) -> tuple[str, ...]:
         """Codes of its tags of one kind, strongest first."""
@@ -202,6 +203,16 @@ class Revision:
     note: str
     major: bool
     content: NoticeContent
+
+
+def freshness(content: NoticeContent, arrived: datetime, *, archive: bool) -> datetime:
+    """Return the instant freshness is counted from.
+
+    An undated notice of an archive counts as ten years old: that it was imported today is no news.
+    """
+    if content.published is not None:
+        return content.published
+    return arrived - UNDATED_ARCHIVE_AGE if archive else arrived
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
 
-from feeds.catalogue.notices import NewNotice, Notice, NoticeContent
+from feeds.catalogue.notices import NewNotice, Notice, NoticeContent, freshness
 from feeds.catalogue.tagging import Tag
 from feeds.catalogue.words import cut, doc_key
 
@@ -50,7 +50,7 @@ def new_row(item: NewNotice, at: datetime, number: int) -> dict[str, Any]:
         "created_at": at,
         "released_at": released,
         "changed_at": released,
-        "fresh_at": item.content.published or at,
+        "fresh_at": freshness(item.content, at, archive=item.archive),
         "material_number": number,
         "reason": "",
     }

@@ -38,6 +38,7 @@ from feeds.catalogue.notices import (
     Revision,
     State,
     StoredKey,
+    freshness,
 )
 from feeds.catalogue.rows import (
     content_columns,
@@ -175,7 +176,7 @@ class NoticeStore:
             _expect(row, frm or _REVISABLE, expected_revision)
             changed: dict[str, Any] = content_columns(content)
             changed |= {"revision": row.revision + 1, "level": level, "place": place}
-            changed["fresh_at"] = content.published or row.released_at or row.created_at
+            changed["fresh_at"] = freshness(content, row.released_at or row.created_at, archive=row.archive)
             if from_upstream:
                 changed["upstream_hash"] = content.hash()
             revived = from_upstream and row.state == "expired" and (content.expires or at) >= at

@@ -284,7 +284,8 @@ def test_what_holds_in_every_world(found: list[Candidate], profile: Profile, fir
             if reason.code == "role":
                 assert reason.params[0] in met.roles
             if reason.code == "place":
-                assert reason.params[0].removeprefix("place:") in {place.code for place in met.places}
+                named, followed = reason.params[0].removeprefix("place:"), {p.code for p in met.places}
+                assert named in followed or any(named in city().ancestors(code) for code in followed)
         shown = sum(r.contribution for r in one.reasons if r.code in ("interest", "role", "place"))
         assert shown <= sum(max(0.0, parts[name]) for name in ("interest", "role", "place")) + 1e-4
 
