@@ -169,8 +169,11 @@ def blend(profiles: Sequence[Profile], mask: Mask, ready: Prepared) -> Blend:
     total += ready.fresh + ready.priority + ready.citywide
     open_to_all = np.array([not (p.roles or p.places or p.interests) for p in profiles], dtype=bool)
     worthy = declared | open_to_all[:, None]
-    if basis is not None and weights.learned > 0:
-        worthy |= (learned >= weights.learned * weights.learned_floor) & ~elsewhere
+    if basis is not None and ready.item_biases is not None and weights.learned > 0:
+        # What many open is no reason to show it to this one: the notice's own popularity does not count here.
+        popular = basis.scale[:, None] * (ready.item_biases[None, :] - basis.biases[:, None])
+        floor = weights.learned * weights.learned_floor
+        worthy |= (np.minimum(learned, learned - popular) >= floor) & ~elsewhere
     order = total
     if off := [n for n, profile in enumerate(profiles) if not profile.personalised]:
         order = total.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated
 
@@ -62,7 +63,15 @@ def outbox_status() -> None:
     """Count deliveries by channel and state, and tell the age of the oldest that is due."""
     with console.services() as services:
         status = services.outbox.status(services.clock.now())
-        console.say(str(status), status=str(status))
+        if console.options.json:
+            console.say("", **asdict(status))
+            return
+        rows = [(name, state, n) for name, states in status.counts.items() for state, n in states.items()]
+        console.table("Outbox 发件箱", ("channel", "state", "deliveries"), rows, "outbox")
+        late = status.oldest_due_seconds
+        console.say("Nothing is late." if late is None else f"The oldest due delivery waits {late:.0f} s.")
+        for name, reason in status.paused.items():
+            console.say(f"Paused: {name or 'everything'} {reason}".rstrip())
 
 
 def outbox_retry(delivery_id: Annotated[int | None, typer.Argument()] = None) -> None:

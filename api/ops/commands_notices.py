@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -17,7 +19,7 @@ from feeds.catalogue.notices import Notice
 from feeds.desk.editing import SYSTEM
 from feeds.intake.sources import Source
 from feeds.intake.types import IngestReport
-from feeds.kernel.errors import MycityError, UsageError
+from feeds.kernel.errors import BadInputError, MycityError, UsageError
 from feeds.kernel.ids import content_hash
 from feeds.kernel.time import from_micros
 
@@ -38,6 +40,7 @@ def register(app: typer.Typer) -> None:
     sources.command("poll")(sources_poll)
     sources.command("test")(sources_test)
     sources.command("pause")(sources_pause)
+    sources.command("release")(sources_release)
     notices.command("import")(notices_import)
     notices.command("export")(notices_export)
     notices.command("publish")(notices_publish)
@@ -64,6 +67,7 @@ def sources_add(
     agency: Annotated[str, typer.Option(help="The office that publishes it.")] = "",
     place: Annotated[str, typer.Option(help="Code of the place it speaks for; default: the city.")] = "",
     licence: Annotated[str, typer.Option(help="Licence or attribution shown with each entry.")] = "",
+    lang: Annotated[str, typer.Option(help="Language of its entries, e.g. en; default: what it says.")] = "",
     minutes: Annotated[int, typer.Option(help="Poll at most this often.", min=5)] = 60,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Fetch and show what would be stored; store nothing.")
@@ -82,7 +86,7 @@ def sources_add(
             agency=agency,
             place=place or services.city.place,
             licence=licence,
-            lang=found.lang,
+            lang=lang or found.lang,
             timezone=services.zone.key,
             interval_s=minutes * 60,
             at=services.clock.now(),
@@ -153,6 +157,15 @@ def sources_pause(slug: str, resume: Annotated[bool, typer.Option("--resume")] =
         console.say(f"{slug} is {'polled again' if resume else 'paused'}.", slug=slug, paused=not resume)
 
 
+def sources_release(slug: str) -> None:
+    """Let a source go on that was held because most of an answer suddenly looked new."""
+    with console.services() as services:
+        services.sources.release(slug, at=services.clock.now())
+        console.say(
+            f"{slug} is polled again; what it says next is taken as archive.", slug=slug, released=True
+        )
+
+
 def notices_import(
     file: Path,
     max_oddities: Annotated[
@@ -176,7 +189,7 @@ def notices_export(file: Path) -> None:
         with temporary.open("w", encoding="utf-8") as stream:
             for item in services.notices.export():
                 if item.state != "purged":
-                    stream.write(json.dumps(_exported(item, names), ensure_ascii=False) + "\n")
+                    stream.write(json.dumps(_exported(item, names, services.zone), ensure_ascii=False) + "\n")
                     count += 1
         temporary.replace(file)
         console.say(f"Wrote {count} notices to {file}.", written=count, file=str(file))
@@ -302,19 +315,30 @@ def _say_import(services: Services, file: Path, report: IngestReport, most: int)
     }
     if console.options.json:
         console.say("", **values)
+        _fail_if_useless(file, report)
         return
-    for oddity in report.oddities[:most]:
+    rarest_first = sorted(report.oddities, key=lambda oddity: (kinds[oddity.problem], oddity.line))
+    for oddity in rarest_first[:most]:
         console.say(f"{file.name}:{oddity.line}: {oddity.message}")
     if len(report.oddities) > most:
         console.say(f"… and {len(report.oddities) - most} more; --max-oddities shows them, --json lists all.")
     if kinds:
         console.say("Oddities: " + ", ".join(f"{name} {count}" for name, count in kinds.most_common()))
+    _fail_if_useless(file, report)
     if report.new == report.changed == 0 and report.dropped == 0:
         console.say(f"Nothing changed: all {report.same} rows were already stored.")
     else:
         console.say(
             f"{report.read} rows read: {report.new} new, {report.changed} changed, {report.same} the same, "
             f"{report.dropped} not usable; {len(report.untagged)} without a theme."
+        )
+
+
+def _fail_if_useless(file: Path, report: IngestReport) -> None:
+    """A file of which nothing could be used is a failure, not a success with a footnote."""
+    if report.read == report.dropped:
+        raise BadInputError(
+            f"{file.name} holds no row that could be used; see docs/notice-file.md."
         )
 
 
@@ -337,13 +361,28 @@ def _show_preview(title: str, entries: Any) -> None:
     console.table(title or "Preview 预览", ("entry", "guid", "title", "published"), rows, "entries")
 
 
-def _exported(item: Notice, names: dict[int, str]) -> dict[str, Any]:
+# How exact a date is where nothing else is kept of it.
+_USUAL_PRECISION = {
+    "published": "instant", "deadline": "day", "formed": "day", "effective": "day", "lapses": "day",
+    "expires": "day",
+}  # fmt: skip
+
+
+def _date_text(local: datetime, precision: str) -> str:
+    """A date as exact as it was given, so that reading it again gives the same instant."""
+    if precision == "month":
+        return local.strftime("%Y-%m")
+    return local.date().isoformat() if precision == "day" else local.isoformat()
+
+
+def _exported(item: Notice, names: dict[int, str], zone: ZoneInfo) -> dict[str, Any]:
     """One row of a notice file."""
     values = item.content.to_dict()
     row: dict[str, Any] = {"id": item.guid, "source": names.get(item.source_id or 0, "desk")}
     for name, value in values.items():
         if name in ("published", "deadline", "formed", "effective", "lapses", "expires"):
-            value = from_micros(value).isoformat()
+            precision = values.get(f"{name}_precision", _USUAL_PRECISION[name])
+            value = _date_text(from_micros(value).astimezone(zone), precision)
         row[
             {"upstream_tags": "tags", "validity": "status", "kind": "type", "audience": "roles"}.get(
                 name, name

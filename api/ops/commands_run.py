@@ -71,6 +71,9 @@ def serve(
     """Serve pages and feeds; polls, selects and sends as well unless --no-timer."""
     _port_is_free(port, host)
     with console.services() as services:
+        console.note(f"Serving {services.city.name.zh} at http://{host}:{port} (stop with Ctrl-C)")
+        if not services.settings.base_url.endswith(f":{port}"):
+            console.note(f"Links begin with {services.settings.base_url}; MYCITY_BASE_URL changes that.")
         _serve(services, port, host=host, timer=timer)
 
 

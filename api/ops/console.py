@@ -20,6 +20,7 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from api.settings import Settings, read_settings
 from api.wiring import Services, build
@@ -110,7 +111,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], key
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*(str(cell) for cell in row))
+        drawn.add_row(*(Text(str(cell)) for cell in row))  # brackets are text here, not markup
     Console().print(drawn)
 
 

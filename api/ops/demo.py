@@ -238,6 +238,9 @@ _SIMULATED = (
 )
 
 
+_NO_MODEL = "No model was trained; picks were made by rules. 没有训练模型，全部按规则挑选。"
+
+
 def _people(services: Services, report: Report, progress: Progress | None) -> dict[str, Any]:
     """Residents join two days before; then each evening editions are chosen and digests captured."""
     clock = services.clock
@@ -296,6 +299,7 @@ def _train(services: Services, report: Report) -> None:
         report.counts["model"] = name
     except MycityError as error:
         report.counts["model"] = f"rules only: {error}"
+        report.simulated = _NO_MODEL
 
 
 def _publish(services: Services, report: Report, secrets: Mapping[str, Any]) -> None:

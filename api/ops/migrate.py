@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import api.migrations.tables  # noqa: F401  (every table, so that the schema can be compared)
-from feeds.kernel.db import Database
+from feeds.kernel.db import Database, translated
 
 
 def migrate(database: Database, revision: str = "head") -> tuple[str | None, str | None]:
@@ -23,6 +23,11 @@ def migrate(database: Database, revision: str = "head") -> tuple[str | None, str
     Returns:
         The revision before and after; equal if there was nothing to do.
     """
+    with translated():
+        return _migrate(database, revision)
+
+
+def _migrate(database: Database, revision: str) -> tuple[str | None, str | None]:
     before = current(database)
     with database.engine.connect() as connection:
         config = _config()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from api.wiring import Services
 
 PLACE_ROWS = 5
-PLACE_LABELS = ("home", "work", "parents", "other")
+PLACE_LABELS = ("home", "work", "parents", "school", "visit", "other")
 #: Hours at which both mail and SMS may arrive.
 HOURS = range(8, 20)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -199,12 +199,16 @@ class Landing:
         with self._timed("store"):
             old = self._notices.get(notice_id)
         tags, level, place = self._tagged(row, old)
-        with self._timed("store"):
-            self._notices.revise(
-                notice_id, row.content, tags=tags, level=level, place=place,
-                major=is_major(old.content, row.content),
-                actor="intake", note="Changed by its publisher", at=self._clock.now(), from_upstream=True,
-            )  # fmt: skip
+        try:
+            with self._timed("store"):
+                self._notices.revise(
+                    notice_id, row.content, tags=tags, level=level, place=place,
+                    major=is_major(old.content, row.content), actor="intake",
+                    note="Changed by its publisher", at=self._clock.now(), from_upstream=True,
+                )  # fmt: skip
+        except ConflictError:
+            self.report.same += 1  # withdrawn or purged here while we read: upstream cannot bring it back
+            return
         self.report.changed += 1
         self._watch_themes(row, tags)
 

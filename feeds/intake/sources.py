@@ -171,10 +171,15 @@ class SourceStore:
             return _one(connection, slug)
 
     def ensure_file_source(self, name: str, *, at: datetime) -> Source:
-        """Return the source that stands for one value of ``source`` in notice files; make it if needed."""
+        """Return the source that a value of ``source`` in notice files names; make one if needed.
+
+        A feed or desk of exactly this name is meant where there is one, so that what was exported is
+        known again when it comes back.
+        """
         slug = file_slug(name)
         with self._db.read() as connection:
-            found = connection.execute(select(source).where(source.c.slug == slug)).first()
+            named = select(source).where((source.c.slug == slug) | (source.c.name == name))
+            found = connection.execute(named.order_by(source.c.slug != slug, source.c.id)).first()
         if found is not None:
             return _source(found)
         with self._db.write() as connection:

@@ -25,7 +25,7 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, NotSupportedError, OperationalError
 from sqlalchemy.types import TypeDecorator
 
 from feeds.kernel.errors import StorageError, UsageError
@@ -97,12 +97,15 @@ class Database:
 
     def __init__(self, url: str, *, echo: bool = False) -> None:
         self.url = _with_driver(url)
-        self.engine: Engine = create_engine(
-            self.url,
-            echo=echo,
-            hide_parameters=True,  # an error text must not carry what a resident told us
-            **_engine_options(self.url),
-        )
+        try:
+            self.engine: Engine = create_engine(
+                self.url,
+                echo=echo,
+                hide_parameters=True,  # an error text must not carry what a resident told us
+                **_engine_options(self.url),
+            )
+        except ModuleNotFoundError as error:
+            raise UsageError("PostgreSQL needs its driver; install mycity[postgres].") from error
         self.dialect: str = self.engine.dialect.name
         if self.dialect == "sqlite":
             _tune_sqlite(self.engine)
@@ -110,13 +113,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction for reading."""
-        with _translated(), self.engine.connect() as connection, connection.begin():
+        with translated(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction for writing; commits at the end, rolls back on any exception."""
-        with _translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             connection = connection.execution_options(mycity_write=True)
             with connection.begin():
                 yield connection
@@ -210,13 +213,15 @@ def _tune_sqlite(engine: Engine) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Say in one sentence what the database refused, where a person can do something about it."""
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, NotSupportedError) as error:
         raise StorageError(_advice(str(error.orig))) from error
-    except SQLAlchemyError:
+    except DatabaseError as error:
+        if "not a database" in str(error.orig):
+            raise StorageError(_advice(str(error.orig))) from error
         raise
 
 
@@ -229,6 +234,8 @@ def _advice(text: str) -> str:
         return f"The database has no tables yet, or old ones ({first}); run `mycity migrate` first."
     if "locked" in lowered:
         return f"Another process holds the database ({first}); wait for it to end and run the command again."
+    if "not a database" in lowered:
+        return f"The file is no SQLite database ({first}); check MYCITY_DATABASE_URL or move the file away."
     if "unable to open" in lowered or "readonly" in lowered:
         return f"The database file cannot be opened for writing ({first}); check the folder and its rights."
     return f"The database refused ({first}); check MYCITY_DATABASE_URL and that the server is up."

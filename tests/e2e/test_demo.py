@@ -209,4 +209,7 @@ def test_a_day_with_the_command_line(tmp_path: Path) -> None:
     shown = run("profiles", "show", str(made["profile"]), now="2026-10-12T09:00+08:00")
     assert len(shown["picks"]) == 4  # with the one of the welcome edition, which no mail carries
     assert run("audit", "verify")["broken_at"] is None
+    run("notices", "export", "out.jsonl")
+    again = run("notices", "import", "out.jsonl", now="2026-10-12T10:00+08:00")
+    assert (again["new"], again["changed"], again["same"]) == (0, 0, 4)
     assert {row["check"] for row in run("doctor")["checks"]} >= {"python", "city", "database", "model"}

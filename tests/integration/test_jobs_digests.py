@@ -263,3 +263,60 @@ def test_a_link_to_confirm_ends_after_a_week(services: Services) -> None:
     [link] = re.findall(r"/c/([\w-]+)", message.text)
     clock.advance(timedelta(days=7))
     assert joining.confirm(services, link) is None
+
+
+def test_a_change_of_hour_loses_nothing_and_repeats_nothing(
+    services: Services, reader: int, morning: FixedClock
+) -> None:
+    plan(services)
+    send(services)
+    reader_profile = services.profiles.get(reader)
+    joining.subscribe(services, reader_profile, "sms", 18)  # from 9 to 18, on the same day
+    morning.advance(timedelta(hours=1))
+    later = new_notice("late", title="【示例】下午的个税提醒", published=morning.now(), **TAX)
+    services.notices.add([later], at=morning.now())
+    morning.advance(timedelta(hours=1))
+    select_all(services)
+    morning.at = NOW + timedelta(hours=8)
+    plan(services)
+    send(services)
+    texts = [path.read_text(encoding="utf-8") for path in (services.settings.captured / "sms").glob("*.txt")]
+    assert sum("下午的个税提醒" in text for text in texts) == 1
+    assert sum("纳税申报期延长" in text for text in texts) == 1
+
+
+def test_an_address_replaced_after_planning_gets_nothing(
+    services: Services, reader: int, morning: FixedClock, inbox: Inbox
+) -> None:
+    plan(services)
+    services.contacts.put(reader, "email", "victim@shili.example", at=morning.now())
+    assert send(services).states == {"suppressed": 1}
+    assert inbox.messages == []
+
+
+def test_one_unreadable_row_does_not_keep_the_others_from_theirs(
+    services: Services, reader: int, morning: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = services.editions.between
+
+    def broken(profile_id: int, *window: object) -> object:
+        if profile_id == reader:
+            raise ValueError("packed picks are cut short")
+        return real(profile_id, *window)  # type: ignore[arg-type]
+
+    wish = profile(places=(FollowedPlace("sl"),))
+    other = joining.join(services, wish, email="b@shili.example", digest_hour=9, verified=True)
+    assert other.profile.id > reader
+    monkeypatch.setattr(services.editions, "between", broken)
+    morning.advance(timedelta(days=1))
+    report = plan(services)
+    assert report.failed == 2
+    assert report.planned + report.empty == 1
+
+
+def test_at_night_a_message_waits_even_if_it_was_due_by_day(services: Services, morning: FixedClock) -> None:
+    plan(services)
+    services.outbox.pause(morning.now(), "drill")
+    morning.advance(timedelta(hours=13))  # 22:00
+    services.outbox.resume()
+    assert send(services).states == {"sent": 1}  # the mail; the SMS waits for the morning or expires

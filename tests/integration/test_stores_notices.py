@@ -280,3 +280,53 @@ def test_an_editors_change_is_not_undone_by_the_next_poll(store: NoticeStore) ->
     changed = content(title="信源改过")
     store.revise(notice_id, changed, from_upstream=True, **arguments)
     assert store.known(1, ["g"])["g"].content_hash == changed.hash()
+
+
+def test_a_change_from_an_older_look_is_refused(store: NoticeStore) -> None:
+    [notice_id] = store.add([new_notice(state="in_review")], at=NOW)
+    arguments = {
+        "tags": (),
+        "level": "city",
+        "place": None,
+        "major": False,
+        "actor": "t",
+        "note": "",
+        "at": LATER,
+    }
+    store.revise(notice_id, content(title="送审后又改"), expected_revision=1, **arguments)
+    with pytest.raises(ConflictError, match="changed meanwhile"):
+        store.set_state(notice_id, "released", at=LATER, frm=("in_review",), expected_revision=1)
+    with pytest.raises(ConflictError, match="changed meanwhile"):
+        store.revise(notice_id, content(title="另一人"), expected_revision=1, **arguments)
+
+
+def test_what_was_purged_cannot_be_written_again(store: NoticeStore) -> None:
+    [notice_id] = store.add([new_notice()], at=NOW)
+    store.set_state(notice_id, "purged", at=LATER)
+    arguments = {
+        "tags": (),
+        "level": "city",
+        "place": None,
+        "major": False,
+        "actor": "t",
+        "note": "",
+        "at": LATER,
+    }
+    with pytest.raises(ConflictError, match="purged"):
+        store.revise(notice_id, content(title="信源又发"), from_upstream=True, **arguments)
+
+
+def test_an_expired_notice_whose_period_is_extended_is_released_again(store: NoticeStore) -> None:
+    [notice_id] = store.add([new_notice(expires=LATER)], at=NOW)
+    store.expire_due(LATER)
+    extended = content(expires=LATER + timedelta(days=30))
+    arguments = {"tags": (), "level": "city", "place": None, "major": True, "actor": "t", "note": ""}
+    revived = store.revise(
+        notice_id, extended, from_upstream=True, at=LATER + timedelta(hours=1), **arguments
+    )
+    assert (revived.state, revived.material_number) == ("released", 3)
+
+
+def test_an_undated_notice_of_an_archive_is_no_news(store: NoticeStore) -> None:
+    store.add([new_notice("law", published=None, archive=True), new_notice("today")], at=NOW)
+    assert [item.guid for item in store.latest(NoticeFilter())] == ["today", "law"]

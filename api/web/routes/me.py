@@ -285,10 +285,15 @@ def _picks(request: Request, profile: Profile) -> list[dict[str, Any]]:
         notice = notices.get(item.pick.notice_id)
         if notice is None or not notice.is_public:
             continue
+        # Muting the city or one's own places would hide nearly everything: not offered beside a notice.
+        kept = {
+            f"place:{code}" for code in (services.city.place, *services.city.ancestors(services.city.place))
+        }
+        kept |= {f"place:{place.code}" for place in profile.places}
         tags = [
             t
             for t in noticeview.shown_tags(services, notice, words)
-            if t.kind in ("theme", "place", "agency", "type")
+            if t.kind in ("theme", "place", "agency", "type") and t.tag not in kept
         ]
         wide = {f"theme:{theme.code}" for theme in services.city.themes.values() if not theme.parent}
         tags.sort(key=lambda tag: tag.tag in wide)
