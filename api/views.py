@@ -20,7 +20,7 @@ from feeds.intake.sanitise import to_text
 from feeds.intake.sources import Source
 from feeds.kernel.errors import NotFoundError
 from feeds.kernel.ids import entry_id
-from profiles.reasons import INFERRED_CODES, PLACE_LABELS, sentence
+from profiles.reasons import INFERRED_CODES, PLACE_LABELS, is_sensitive, sentence
 from profiles.types import SHELF_SIZE, Pick, Profile, Reason, Shelf
 
 Surface = Literal["page", "feed", "mail", "sms"]
@@ -278,7 +278,7 @@ def _tells(services: Services, reason: Reason, surface: Surface) -> bool:
 
     A word that somebody typed can be anything, so it counts as sensitive everywhere but on their page.
     """
-    if any(services.city.is_sensitive(param) or param.startswith("word:") for param in reason.params):
+    if is_sensitive(reason, services.city.is_sensitive) or any(p.startswith("word:") for p in reason.params):
         return True
     return surface in ("feed", "sms") and any(param.startswith("role:") for param in reason.params)
 

@@ -67,8 +67,7 @@ def search(request: Request, q: str = "") -> Response:
     """Full-text search over public notices."""
     services, words = services_of(request), words_of(request)
     q = " ".join(q.split())[:200]
-    finder = getattr(services, "search", None)
-    hits = [notice for notice, _ in finder.find(q, limit=30)] if q and finder is not None else []
+    hits = [notice for notice, _ in services.search.find(q, limit=30)] if q else []
     return page(request, "search.html", q=q, found=listing.items(services, hits, words))
 
 
@@ -214,10 +213,7 @@ def _source(request: Request, notice: Notice) -> object | None:
     services = services_of(request)
     if notice.source_id is None:
         return None
-    try:
-        return next((item for item in services.sources.list() if item.id == notice.source_id), None)
-    except AttributeError:
-        return None
+    return next((item for item in services.sources.list() if item.id == notice.source_id), None)
 
 
 def _districts(request: Request) -> list[tuple[str, str]]:
