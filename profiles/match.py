@@ -158,7 +158,7 @@ def match(profile: Profile, notice: Reach) -> Match:
     places: dict[FollowedPlace, float] = {}
     for followed in profile.places:
         strength = notice.places.get(followed.code, 0.0) * label_factor(followed.label)
-        if strength > 0:
+        if strength > 0 and not is_beyond_a_visit(followed, notice):
             places[followed] = strength
     elsewhere = notice.local and bool(profile.places) and not places
     roles = (
@@ -196,6 +196,14 @@ def says(word: str, folded_title: str) -> bool:
     if not plain or plain not in folded_title:
         return False
     return pattern is None or pattern.search(folded_title) is not None
+
+
+def is_beyond_a_visit(followed: FollowedPlace, notice: Reach) -> bool:
+    """Whether a notice is about what lies around a place that somebody only visits.
+
+    Who lives on an island wants to know of its district; who spends a day there does not.
+    """
+    return followed.label == "visit" and followed.code in notice.around
 
 
 def label_factor(label: str) -> float:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from feeds.kernel.time import local_date
-from profiles.match import label_factor
+from profiles.match import is_beyond_a_visit, label_factor
 from profiles.types import Profile
 from recommender.candidates import Pool, met
 from recommender.features import item_matrix, user_matrix
@@ -193,6 +193,8 @@ def _place_strength(profiles: Sequence[Profile], pool: Pool) -> Floats:
                 values = table.data[table.indptr[line] : table.indptr[line + 1]] * np.float32(
                     label_factor(followed.label)
                 )
+                if followed.label == "visit":
+                    values[[is_beyond_a_visit(followed, pool.reaches[column]) for column in columns]] = 0
                 found[row, columns] = np.maximum(found[row, columns], values)
     return found
 

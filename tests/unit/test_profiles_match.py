@@ -113,3 +113,16 @@ def test_strengths_stay_between_0_and_1(weighted: list[tuple[str, float]], follo
     )
     found = match(person(interests=tuple(f"theme:{code}" for code in followed)), notice)
     assert all(0 < strength <= 1 for strength in found.interests.values())
+
+
+def test_a_visitor_is_told_of_the_place_and_not_of_what_lies_around_it() -> None:
+    district = about("place:sl02", level="district", place="sl02")
+    assert at("sl0201", district) > 0
+    assert at("sl0201", district, "visit") == 0.0
+    assert at("sl0201", about("place:sl0201", level="street", place="sl0201"), "visit") > 0
+
+
+def test_a_place_that_the_text_only_mentions_is_not_what_it_is_about() -> None:
+    mentioned = reach((Tag("place", "sl0201", "text", 0.5),), KIN, level="city", place="sl")
+    assert at("sl0201", mentioned) == 0.0
+    assert at("sl0201", reach((Tag("place", "sl0201", "title", 1.0),), KIN, level="city", place="sl")) > 0
