@@ -8,7 +8,7 @@ JSON ?=
 UPGRADE ?=
 
 # $(call with,run|dev): find a Python, prepare its environment, leave its path in $$venv. All talk is on stderr.
-with = python=$$(sh tools/python.sh $(PYTHON)) && venv=$$("$$python" tools/environment.py $(1) $(if $(PYTHON),--named)) &&
+with = python=$$(sh tools/python.sh $(PYTHON)) && venv=$$("$$python" -S -E tools/environment.py $(1) $(if $(PYTHON),--named)) &&
 
 .PHONY: help run test check bench lock clean
 

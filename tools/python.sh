@@ -6,8 +6,8 @@
 #
 # It installs nothing. A pyenv shim that exists but refuses to run is looked through.
 
-supported() { # $1 runs and is 3.11, 3.12 or 3.13
-    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
+supported() { # print the path of $1 if it runs and is 3.11, 3.12 or 3.13; one start, each costs a moment
+    "$1" -S -E -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); print(sys.executable) if ok else sys.exit(1)' 2>/dev/null
 }
 
 newer() { # $1 runs and is newer than what we test
@@ -21,11 +21,11 @@ answer() {
 
 wanted=$1
 if [ -n "$wanted" ]; then
-    supported "$wanted" && answer "$wanted"
+    supported "$wanted" && exit 0
     version=$(printf '%s' "$wanted" | sed -n 's/^python\(3\.[0-9][0-9]*\)$/\1/p')
     if [ -n "$version" ]; then
         for found in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$version".*/bin/python; do
-            supported "$found" && answer "$found"
+            supported "$found" && exit 0
         done
     fi
     newer "$wanted" && answer "$wanted"
@@ -34,7 +34,7 @@ if [ -n "$wanted" ]; then
 fi
 
 for candidate in python3 python3.13 python3.12 python3.11; do
-    supported "$candidate" && answer "$candidate"
+    supported "$candidate" && exit 0
 done
 for candidate in python3 python3.14; do
     newer "$candidate" && answer "$candidate"
