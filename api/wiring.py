@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from api.settings import Settings
@@ -36,8 +37,11 @@ from profiles.feedback import FeedbackStore
 from profiles.store import ProfileStore
 from profiles.subscriptions import SubscriptionStore
 from profiles.tokens import TokenStore
-from recommender.model_file import ModelShelf
-from recommender.select import CandidateShop
+
+# The recommender's numerical libraries take a third of a second to load; pages and feeds do without.
+if TYPE_CHECKING:
+    from recommender.model_file import ModelShelf
+    from recommender.select import CandidateShop
 
 USER_AGENT = "MyCity/0.1 (+{contact})"
 
@@ -144,11 +148,15 @@ class Services:
     @cached_property
     def shop(self) -> CandidateShop:
         """Candidates for selection, encoded once while nothing changes."""
+        from recommender.select import CandidateShop
+
         return CandidateShop(self.notices, self.city)
 
     @cached_property
     def models(self) -> ModelShelf:
         """Trained models on disk."""
+        from recommender.model_file import ModelShelf
+
         return ModelShelf(self.settings.models)
 
     @cached_property

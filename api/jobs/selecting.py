@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from api.wiring import Services
-from recommender.select import SelectReport, select_editions
+
+if TYPE_CHECKING:
+    from recommender.select import SelectReport
 
 
 def select_all(
@@ -33,6 +36,8 @@ def _select(
     now: datetime | None,
     progress: Callable[[int], None] | None,
 ) -> SelectReport:
+    from recommender.select import select_editions  # loaded by the first selection, not by the first page
+
     return select_editions(
         services.shop,
         services.profiles,

@@ -7,13 +7,15 @@ and the service goes on by rules.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from api.wiring import Services
 from feeds.catalogue.notices import Notice
 from profiles.feedback import FeedbackRow
 from profiles.types import Profile
-from recommender.model_file import Model
-from recommender.train import train
+
+if TYPE_CHECKING:
+    from recommender.model_file import Model
 
 SEED = 20261012
 # Enough to learn the city's words; more adds time, not quality.
@@ -41,6 +43,8 @@ def train_model(
     Raises:
         MycityError: If there is too little feedback, or lightfm is not installed.
     """
+    from recommender.train import train
+
     profiles = [profile for batch in services.profiles.batches() for profile in batch]
     rows = services.feedback.training_rows()
     model = train(

@@ -337,9 +337,7 @@ def _say_import(services: Services, file: Path, report: IngestReport, most: int)
 def _fail_if_useless(file: Path, report: IngestReport) -> None:
     """A file of which nothing could be used is a failure, not a success with a footnote."""
     if report.read == report.dropped:
-        raise BadInputError(
-            f"{file.name} holds no row that could be used; see docs/notice-file.md."
-        )
+        raise BadInputError(f"{file.name} holds no row that could be used; see docs/notice-file.md.")
 
 
 def vars_of(oddity: Any) -> dict[str, Any]:

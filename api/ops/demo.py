@@ -48,7 +48,6 @@ from feeds.kernel.time import (
     parse_instant,
 )
 from profiles.types import FollowedPlace, Profile
-from recommender.simulate import simulate
 
 # The hour the demo's clock stands at on the newest notice's day, and when digests are due.
 _HOUR = 18
@@ -289,6 +288,8 @@ def _people(services: Services, report: Report, progress: Progress | None) -> di
 
 
 def _train(services: Services, report: Report) -> None:
+    from recommender.simulate import simulate
+
     made = simulate(
         readable(services), services.city, residents=_SIMULATED_RESIDENTS, seed=SEED, now=services.clock.now()
     )

@@ -17,7 +17,6 @@ from api.settings import Settings
 from feeds.catalogue.city_files import load_city
 from feeds.kernel.db import Database
 from feeds.kernel.errors import MycityError
-from recommender.model_file import ModelShelf
 
 Status = Literal["ok", "note", "bad"]
 OUR_PACKAGES = ("feeds", "profiles", "recommender", "delivery", "api")
@@ -112,6 +111,8 @@ def _key(settings: Settings) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
+    from recommender.model_file import ModelShelf
+
     able = find_spec("lightfm") is not None
     training = "can train" if able else "cannot train (install mycity[train])"
     shelf = ModelShelf(settings.models)
