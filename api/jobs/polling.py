@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from api.wiring import Services
-from feeds.intake.parsers.feed import ParsedFeed, parse_feed
+from feeds.intake.parsers.feed import parse_feed
 from feeds.intake.sources import Source
-from feeds.intake.types import IngestReport
+from feeds.intake.types import IngestReport, Parsed
 from feeds.kernel.errors import FetchError, MycityError
 
 _log = structlog.get_logger(__name__)
 
 
-def look(services: Services, url: str) -> ParsedFeed:
+def look(services: Services, url: str) -> Parsed:
     """Fetch an address through the guarded client and parse it; store nothing.
 
     Raises:

@@ -6,12 +6,14 @@ import delivery.outbox
 import feeds.catalogue.tables
 import feeds.desk.tables
 import feeds.intake.sources
+import feeds.intake.websub
 import profiles.tables
 
 TABLE_MODULES = (
     feeds.catalogue.tables,
     feeds.desk.tables,
     feeds.intake.sources,
+    feeds.intake.websub,
     profiles.tables,
     delivery.outbox,
 )

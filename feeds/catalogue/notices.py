@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from feeds.catalogue.identity import Identity, Likeness
 from feeds.catalogue.tagging import Level as Level
 from feeds.catalogue.tagging import Tag
 from feeds.kernel.ids import content_hash
@@ -19,7 +20,9 @@ from feeds.kernel.time import from_micros, to_micros
 State = Literal["draft", "in_review", "scheduled", "released", "superseded", "withdrawn", "expired", "purged"]
 Precision = Literal["instant", "day", "month"]
 Priority = Literal["normal", "mandatory", "emergency"]
-LinkKind = Literal["interprets", "corrects", "repeals", "reprints", "language_of", "duplicate_of"]
+LinkKind = Literal[
+    "interprets", "corrects", "repeals", "reprints", "language_of", "duplicate_of", "similar_to"
+]
 
 # States a resident may see; all others answer like a notice that does not exist.
 UNDATED_ARCHIVE_AGE = timedelta(days=3650)
@@ -121,6 +124,10 @@ class NewNotice:
         archive: True for imports and a source's first poll: searchable and fit for a welcome
             edition, pushed only while newer than 7 days.
         level, place: Jurisdiction; ``place`` is a code of the city's files or ``None``.
+        words: Cut for the full-text index; ``None`` cuts them when the notice is stored.
+        identity: What it is recognised by elsewhere; ``None`` works it out when the notice is stored.
+        likeness: The notice of another source that it repeats, if any.
+        reason: Why it waits for an editor, for a state that waits.
     """
 
     content: NoticeContent
@@ -133,6 +140,10 @@ class NewNotice:
     state: State = "released"
     archive: bool = False
     actor: str = "intake"
+    words: tuple[str, ...] | None = None
+    identity: Identity | None = None
+    likeness: Likeness | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +154,8 @@ class Notice:
         released_at: When it became public here; ``None`` before release.
         changed_at: Its last material change (release, major revision, withdrawal, expiry, purge).
         material_number: That change's number in the one sequence; 0 before release.
-        reason: Why it was withdrawn, else empty.
+        reason: Why it was withdrawn, or why it waits for an editor; else empty.
+        lead_id: The notice that is picked in its place, because both are one document.
     """
 
     id: int
@@ -162,6 +174,7 @@ class Notice:
     changed_at: datetime | None
     material_number: int
     reason: str = ""
+    lead_id: int | None = None
 
     @property
     def is_public(self) -> bool:

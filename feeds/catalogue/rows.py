@@ -52,7 +52,7 @@ def new_row(item: NewNotice, at: datetime, number: int) -> dict[str, Any]:
         "changed_at": released,
         "fresh_at": freshness(item.content, at, archive=item.archive),
         "material_number": number,
-        "reason": "",
+        "reason": item.reason,
     }
 
 
@@ -121,4 +121,5 @@ def notice_of(row: Any, tags: tuple[Tag, ...]) -> Notice:
         changed_at=row.changed_at,
         material_number=row.material_number,
         reason=row.reason,
+        lead_id=row.lead_id,
     )

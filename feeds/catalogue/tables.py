@@ -69,6 +69,9 @@ notice = Table(
     Column("fresh_at", Instant, nullable=False),
     Column("material_number", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
+    # Of several notices that are one document, the others name the one that is picked for all of them.
+    Column("lead_id", BigInteger, nullable=True),
+    Index("ix_notice_lead", "lead_id"),
     Index("uq_notice_source_guid", "source_id", "guid", unique=True),
     Index("ix_notice_state_fresh", "state", "fresh_at", "id"),
     Index("ix_notice_state_deadline", "state", "deadline"),
@@ -115,4 +118,42 @@ notice_words = Table(
     Column("notice_id", BigInteger, ForeignKey("notice.id"), primary_key=True),
     Column("words", Text, nullable=False),
     Column("length", SmallInteger, nullable=False),
+)
+
+# What a notice can be recognised by in another source: digests of its address, of agency and document
+# number, of bands of its text; for a warning, of its messages. Found by key, judged by notice_print.
+# A CAP message that was cancelled before it came stands for notice 0.
+notice_key = Table(
+    "notice_key",
+    metadata,
+    Column("key", BigInteger, primary_key=True, autoincrement=False),
+    Column("notice_id", BigInteger, primary_key=True, autoincrement=False),
+    Index("ix_notice_key_notice", "notice_id"),
+    sqlite_with_rowid=False,
+)
+
+# What is compared when a key is found twice; narrow, so that judging a candidate reads no text.
+notice_print = Table(
+    "notice_print",
+    metadata,
+    Column("notice_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("source_id", BigInteger, nullable=True),
+    Column("title_key", BigInteger, nullable=False),
+    Column("doc_key", BigInteger, nullable=False),  # 0: no document number
+    Column("agency_key", BigInteger, nullable=False),  # 0: no agency
+    Column("url_key", BigInteger, nullable=False),  # 0: no address
+    Column("day", Integer, nullable=True),  # days since 1970 of publication, UTC
+    Column("simhash", BigInteger, nullable=False),
+    Column("size", Integer, nullable=False),  # pieces of text the simhash was made of
+    Column("lang", String(16), nullable=False),
+)
+
+# What upstream now says of a public notice, but an editor must look at first.
+pending_change = Table(
+    "pending_change",
+    metadata,
+    Column("notice_id", BigInteger, ForeignKey("notice.id"), primary_key=True),
+    Column("content", Json, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
 )

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from feeds.intake.parsers.feed import ParsedFeed, parse_feed
+from feeds.intake.parsers.feed import parse_feed
 from feeds.intake.sources import Source
-from feeds.intake.types import Fetched
+from feeds.intake.types import Fetched, Parsed
 from feeds.kernel.errors import UsageError
 from feeds.kernel.http import Answer
 
@@ -29,7 +29,7 @@ class Reading:
     """One answer of a source; ``feed`` is ``None`` where nothing has changed (304)."""
 
     fetched: Fetched
-    feed: ParsedFeed | None
+    feed: Parsed | None
 
 
 def read_source(source: Source, client: Client) -> Reading:

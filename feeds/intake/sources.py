@@ -14,25 +14,32 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Connection,
+    Float,
+    Index,
     Integer,
+    LargeBinary,
     Row,
     String,
     Table,
     Text,
+    false,
     insert,
     or_,
     select,
     update,
 )
 
-from feeds.kernel.db import BigId, Database, Instant, insert_missing, metadata
+from feeds.kernel.db import BigId, Database, Instant, Json, insert_missing, metadata
 from feeds.kernel.errors import ConflictError, NotFoundError, UsageError
 from feeds.kernel.ids import content_hash
 
-SourceKind = Literal["feed", "file", "desk"]
+SourceKind = Literal["feed", "json", "html", "csv", "cap", "file", "desk"]
+POLLED: tuple[SourceKind, ...] = ("feed", "json", "html", "csv", "cap")
+ReleaseRule = Literal["publish", "review"]
 MIN_INTERVAL_S = 300
 DAY_S = 86_400
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -63,6 +70,54 @@ source = Table(
     Column("failures", Integer, nullable=False),
     Column("last_error", Text, nullable=False),
     Column("polls", Integer, nullable=False),
+    Column("recipe", Json, nullable=False, server_default="{}"),
+    Column("rules", Json, nullable=False, server_default="[]"),
+    Column("tags", Json, nullable=False, server_default="[]"),
+    Column("release", String(16), nullable=False, server_default="publish"),
+    Column("full_text", Boolean, nullable=False, server_default=false()),
+    Column("ttl_s", Integer, nullable=False, server_default="0"),
+    Column("hub", Text, nullable=False, server_default=""),
+    Column("topic", Text, nullable=False, server_default=""),
+    Column("moved_to", Text, nullable=False, server_default=""),
+    Column("moved_count", Integer, nullable=False, server_default="0"),
+    Column("gone_at", Instant, nullable=True),
+    Column("last_status", Integer, nullable=False, server_default="0"),
+    Column("last_new_at", Instant, nullable=True),
+    Column("last_entries", Integer, nullable=False, server_default="0"),
+    Column("body_hash", String(64), nullable=False, server_default=""),
+    Column("alarm", String(32), nullable=False, server_default=""),
+    Column("alarm_at", Instant, nullable=True),
+)
+
+# One row for each poll that brought something or failed; polls that found nothing changed leave no row.
+source_poll = Table(
+    "source_poll",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("source_id", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("entries", Integer, nullable=False),
+    Column("new", Integer, nullable=False),
+    Column("changed", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    Index("ix_source_poll_source_at", "source_id", "at"),
+)
+
+# The last answer of a source (``last``) and its last good one (``good``), for diagnosis.
+source_answer = Table(
+    "source_answer",
+    metadata,
+    Column("source_id", BigInteger, primary_key=True),
+    Column("which", String(8), primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("headers", Json, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # zlib
+    Column("bytes", Integer, nullable=False),  # before cutting and packing
 )
 
 
@@ -71,7 +126,8 @@ class Source:
     """Somebody who publishes, and how we stand with them.
 
     Attributes:
-        kind: ``feed`` is polled; ``file`` came with imports; ``desk`` is our own editors.
+        kind: ``feed`` (RSS, Atom, JSON Feed), ``json``, ``html``, ``csv`` (lists) and ``cap`` are
+            polled; ``file`` came with imports; ``desk`` is our own editors.
         agency: Issuer of entries that name none.
         lang, timezone: For entries that name none; empty means the city's.
         place: Code of the place that its notices concern where they do not say.
@@ -80,6 +136,21 @@ class Source:
         held_at: Since when an answer waits for an editor, because most of it suddenly looked new.
         failures: Failed polls since the last good one.
         polls: Good polls so far; while 0, what comes is archive.
+        recipe: How a list is read (:mod:`feeds.intake.recipes`); empty for feeds and CAP.
+        rules: Keyword rules (:mod:`feeds.intake.rules`), in order.
+        tags: ``kind:code`` that every entry of this source gets.
+        release: ``publish`` at once (unless the office's word list objects), or ``review`` first.
+            A CAP source that publishes is a trusted one: its warnings are alerts at once.
+        full_text: Whether the page of each new entry is fetched for its text.
+        ttl_s: Seconds between polls that the source last asked for.
+        hub, topic: Its WebSub hub, and the address it is known under there; else empty.
+        moved_to, moved_count: Where permanent redirects have led, in how many polls in a row.
+        gone_at: When it answered 410; it is not asked again.
+        last_status: Of the last answer; 0 where nobody answered.
+        last_new_at: When it last brought a new entry.
+        last_entries: Entries of its last full answer.
+        body_hash: Digest of its last full answer; the same bytes again are not parsed again.
+        alarm, alarm_at: What is wrong (:mod:`feeds.intake.health`) and since when; empty if nothing.
     """
 
     id: int
@@ -105,6 +176,23 @@ class Source:
     failures: int
     last_error: str
     polls: int
+    recipe: Mapping[str, Any]
+    rules: Sequence[str]
+    tags: Sequence[str]
+    release: ReleaseRule
+    full_text: bool
+    ttl_s: int
+    hub: str
+    topic: str
+    moved_to: str
+    moved_count: int
+    gone_at: datetime | None
+    last_status: int
+    last_new_at: datetime | None
+    last_entries: int
+    body_hash: str
+    alarm: str
+    alarm_at: datetime | None
 
 
 def backoff_s(interval_s: int, failures: int, retry_after: float | None = None) -> int:
@@ -335,6 +423,11 @@ def _blank(slug: str, name: str, kind: SourceKind, at: datetime) -> dict[str, An
         "failures": 0,
         "last_error": "",
         "polls": 0,
+        "recipe": {},
+        "rules": [],
+        "tags": [],
+        "release": "publish",
+        "full_text": False,
     }
 
 

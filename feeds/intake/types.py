@@ -47,6 +47,46 @@ class Oddity:
 
 
 @dataclass(frozen=True, slots=True)
+class Deletion:
+    """An entry that its publisher has taken back: an Atom tombstone, a CAP Cancel, a page that is gone.
+
+    Attributes:
+        guid: The entry's name inside its source, as its RawEntry gave it.
+        reason: The publisher's own words, or ``""``.
+        at: When it was taken back, where the publisher says so.
+    """
+
+    guid: str
+    reason: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What one answer said, whatever its format: about itself, and its entries in its own order.
+
+    Attributes:
+        title, link, lang: Of the feed or list as a whole; ``""`` where it does not say.
+        deleted: Entries that it says are taken back.
+        ttl_s: Seconds it asks pollers to wait (RSS ``ttl``, ``sy:updatePeriod``); 0 where it does not say.
+        hub, topic: Where it can be subscribed to (WebSub), and under which address; else ``""``.
+        format: What it turned out to be, for people: ``RSS 2.0``, ``Atom 1.0``, ``JSON Feed 1.1``,
+            ``CAP 1.2``, ``HTML list`` …
+    """
+
+    title: str
+    link: str
+    lang: str
+    entries: tuple[RawEntry, ...]
+    oddities: tuple[Oddity, ...]
+    deleted: tuple[Deletion, ...] = ()
+    ttl_s: int = 0
+    hub: str = ""
+    topic: str = ""
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What to do with one entry: ``new``, ``changed``, ``same``, or ``duplicate`` inside its batch."""
 
@@ -59,7 +99,15 @@ class Decision:
 class IngestReport:
     """Counts and oddities of one ingest; printed by the command line, kept by the demo.
 
-    ``read`` = ``new + changed + same + dropped``.
+    ``read`` = ``new + changed + same + dropped + skipped + deferred``.
+
+    Attributes:
+        skipped: Left out by a keyword rule of the source.
+        deferred: Left for the next poll, because their pages are fetched a few at a time.
+        held: Of the new ones, those that wait for an editor.
+        withdrawn: Notices that upstream has taken back.
+        duplicates: Of the new ones, those that are linked to a notice of another source.
+        unchanged: True where the source said that nothing has changed (304, or the same bytes).
     """
 
     read: int = 0
@@ -67,6 +115,12 @@ class IngestReport:
     changed: int = 0
     same: int = 0
     dropped: int = 0
+    skipped: int = 0
+    deferred: int = 0
+    held: int = 0
+    withdrawn: int = 0
+    duplicates: int = 0
+    unchanged: bool = False
     untagged: list[int] = field(default_factory=list)
     new_ids: list[int] = field(default_factory=list)
     oddities: list[Oddity] = field(default_factory=list)

@@ -12,7 +12,6 @@ import io
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin
@@ -23,7 +22,7 @@ import feedparser
 from selectolax.lexbor import LexborHTMLParser
 
 from feeds.intake.dates import parse_when
-from feeds.intake.types import Oddity, RawEntry
+from feeds.intake.types import Oddity, Parsed, RawEntry
 from feeds.kernel.errors import BadInputError
 
 MAX_SIZE = 20_000_000  # bytes
@@ -53,18 +52,7 @@ _FEED_TYPES = ("application/rss+xml", "application/atom+xml")
 _MAIL = re.compile(r"\S+@\S+")
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedFeed:
-    """What a feed said about itself, and its entries in its own order."""
-
-    title: str
-    link: str
-    lang: str
-    entries: tuple[RawEntry, ...]
-    oddities: tuple[Oddity, ...]
-
-
-def parse_feed(body: bytes, headers: Mapping[str, str], url: str) -> ParsedFeed:
+def parse_feed(body: bytes, headers: Mapping[str, str], url: str) -> Parsed:
     """Read a feed.
 
     Args:
@@ -93,7 +81,7 @@ def parse_feed(body: bytes, headers: Mapping[str, str], url: str) -> ParsedFeed:
             Oddity(0, "", "broken-xml", f"The feed is not well-formed ({reason}); what could be read was.")
         )
     entries = tuple(_entry(number, item, feed, url) for number, item in enumerate(found.entries, start=1))
-    return ParsedFeed(
+    return Parsed(
         _get(feed, "title"), _get(feed, "link"), _get(feed, "language"), entries, tuple(oddities)
     )
 
