@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feeds.kernel.errors import UsageError
 
-SECRETS = ("secret_key", "smtp_url", "database_url")
+SECRETS = ("secret_key", "smtp_url", "database_url", "metrics_token")
 
 
 class Settings(BaseSettings):
@@ -56,6 +56,19 @@ class Settings(BaseSettings):
     sms_link: str = Field("", description="The one registered link an SMS may carry; empty means none.")
     engine: str = Field("local", description="`local` (in this process) is the only engine so far.")
     poll_seconds: int = Field(60, ge=5, description="How often the scheduler looks for sources that are due.")
+    poll_workers: int = Field(64, ge=1, le=512, description="How many sources are asked at the same time.")
+    poll_processes: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Processes that parse answers beside the one that polls; 0: it parses them itself.",
+    )
+    poll_per_host: int = Field(
+        2, ge=1, le=64, description="How many requests one host gets at the same time from us."
+    )
+    source_ports: str = Field(
+        "80,443", description="Ports that addresses of sources may have; intranet sources are named instead."
+    )
     select_minutes: int = Field(60, ge=1, description="How often new editions are chosen.")
     digest_minutes: int = Field(5, ge=1, description="How often due digests are planned and sent.")
     capture_days: int = Field(7, ge=1, description="Captured messages older than this are deleted.")
@@ -65,6 +78,19 @@ class Settings(BaseSettings):
     allow_private: str = Field(
         "", description="Comma-separated host:port of intranet sources that may be polled although private."
     )
+
+    metrics_token: SecretStr = Field(
+        SecretStr(""),
+        description="`/metrics` answers this machine, and others that send `Authorization: Bearer` this.",
+    )
+
+    @field_validator("source_ports")
+    @classmethod
+    def _ports(cls, value: str) -> str:
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if not parts or not all(part.isdecimal() and 0 < int(part) < 65536 for part in parts):
+            raise ValueError("must be ports such as 80,443")
+        return value
 
     @field_validator("timezone")
     @classmethod

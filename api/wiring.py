@@ -26,8 +26,11 @@ from feeds.desk.audit import AuditLog
 from feeds.desk.editing import Desk
 from feeds.desk.staff import StaffStore
 from feeds.intake.ingest import Ingestor
+from feeds.intake.prepare import Preparer
 from feeds.intake.sources import SourceStore
+from feeds.intake.websub import WebSubStore
 from feeds.kernel.db import Database
+from feeds.kernel.hosts import HostGate
 from feeds.kernel.http import GuardedClient
 from feeds.kernel.time import Clock, SystemClock
 from profiles.consent import ConsentStore
@@ -89,6 +92,21 @@ class Services:
     def ingestor(self) -> Ingestor:
         """What turns files and feeds into notices."""
         return Ingestor(self.notices, self.sources, self.tagger, self.city, self.clock)
+
+    @cached_property
+    def preparer(self) -> Preparer:
+        """What turns an answer into rows, without the database."""
+        return self.ingestor.preparer
+
+    @cached_property
+    def websub(self) -> WebSubStore:
+        """Subscriptions at hubs."""
+        return WebSubStore(self.database)
+
+    @cached_property
+    def gate(self) -> HostGate:
+        """Lets no host be asked by too many of our threads."""
+        return HostGate(self.settings.poll_per_host)
 
     @cached_property
     def audit(self) -> AuditLog:
@@ -176,7 +194,9 @@ class Services:
             allow_private=tuple(
                 part.strip() for part in self.settings.allow_private.split(",") if part.strip()
             ),
+            allowed_ports=tuple(int(part) for part in self.settings.source_ports.split(",") if part.strip()),
             clock=self.clock,
+            gate=self.gate,
         )
 
     def close(self) -> None:

@@ -1,22 +1,44 @@
-"""Polling the sources that are due. Called by the scheduler and ``mycity sources poll``."""
+"""Polling the sources that are due: many ask, a few processes read, one stores.
+
+Up to :data:`AT_A_TIME` threads wait for servers, the workshop's processes parse, normalise and tag, and the
+calling thread writes, one source after the other. What is under way is bounded, so memory does not grow with
+the number of sources. A source that fails never stops the others; a round that is killed leaves its sources
+due. Called by the scheduler and ``mycity sources poll``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from queue import Empty, Queue
 
 import structlog
 
+from api.jobs.workshop import Workshop
 from api.wiring import Services
+from feeds.intake.harvest import Harvester
+from feeds.intake.ingest import Gathered, Reader
 from feeds.intake.parsers.feed import parse_feed
-from feeds.intake.sources import Source
+from feeds.intake.sources import AlarmChange, Source
 from feeds.intake.types import IngestReport, Parsed
-from feeds.kernel.errors import FetchError, MycityError
+from feeds.kernel.errors import FetchError, MycityError, StorageError
+from feeds.kernel.hosts import HostBusyError
+
+AT_A_TIME = 64
+FEW = 4  # so few answers are read here, before a process could have started
+CLAIM = 4 * AT_A_TIME
+TOGETHER = 32  # most answers that land in one transaction
 
 _log = structlog.get_logger(__name__)
+Failed = Callable[[Source, MycityError], None]
+Progress = Callable[[int, int], None]
+Done = list[tuple[Source, IngestReport]]
 
 
 def look(services: Services, url: str) -> Parsed:
-    """Fetch an address through the guarded client and parse it; store nothing.
+    """Fetch an address through the guarded client and parse it as a feed; store nothing.
 
     Raises:
         FetchError: If the address does not answer, or must not be called.
@@ -26,38 +48,190 @@ def look(services: Services, url: str) -> Parsed:
     return parse_feed(answer.body, answer.headers, answer.url)
 
 
-def poll_due(services: Services) -> list[tuple[Source, IngestReport]]:
-    """Poll every source whose time has come; one that fails does not stop the others."""
-    return poll(services, services.sources.due(services.clock.now()))
+def poll_due(
+    services: Services,
+    *,
+    failed: Failed | None = None,
+    progress: Progress | None = None,
+    workshop: Workshop | None = None,
+) -> Done:
+    """Poll every source whose time has come; each is claimed, so that a second scheduler leaves it alone."""
+    due = len(services.sources.due(services.clock.now(), limit=FEW + 1))
+    return _round(services, _claims(services), due > FEW, failed, progress, workshop, None)
 
 
 def poll(
     services: Services,
     sources: Sequence[Source],
     *,
-    failed: Callable[[Source, MycityError], None] | None = None,
-) -> list[tuple[Source, IngestReport]]:
-    """Poll some sources one after the other.
+    failed: Failed | None = None,
+    progress: Progress | None = None,
+    workshop: Workshop | None = None,
+) -> Done:
+    """Poll some sources, due or not.
 
     Args:
         services: The joined parts.
         sources: Which.
-        failed: Called for each source that did not answer or was no feed.
+        failed: Called for each source that did not answer, or with something else than it promises.
+        progress: Called after each source with how many are done and how many there are.
+        workshop: Whose processes read; default: some for this round, or none where the round is small.
+
+    Returns:
+        A report for each source that answered, in the order they came.
+
+    Raises:
+        StorageError: If the database refuses; what has landed stays, the rest is due again.
     """
-    done = []
-    client = services.client()
-    for source in sources:
-        try:
-            done.append((source, services.ingestor.poll(source, client)))
-        except MycityError as error:
-            _log.warning("poll_failed", source=source.slug, error=str(error))
-            if failed is not None:
-                failed(source, error)
-        except Exception as error:
-            # One source must never keep the others from being polled, whatever it sent us.
-            said = FetchError(f"Its answer could not be taken in ({type(error).__name__}); please report it.")
-            _log.error("poll_broke", source=source.slug, error=f"{type(error).__name__}: {error}")
-            services.sources.record_failure(source.id, at=services.clock.now(), error=str(said))
-            if failed is not None:
-                failed(source, said)
+    many = len(sources) > FEW
+    return _round(services, iter(sources), many, failed, progress, workshop, len(sources))
+
+
+def _claims(services: Services) -> Iterator[Source]:
+    """Claim a few hundred at a time, so that a long round's claims do not run out before they are used."""
+    now = services.clock.now()
+    while claimed := services.sources.claim_due(now, CLAIM):
+        yield from claimed
+
+
+def _round(
+    services: Services,
+    sources: Iterator[Source],
+    many: bool,
+    failed: Failed | None,
+    progress: Progress | None,
+    workshop: Workshop | None,
+    total: int | None,
+) -> Done:
+    done: Done = []
+    asked: list[int] = []
+    harvester = Harvester(services.ingestor, services.notices, services.sources, services.clock)
+    with ExitStack() as stack:
+        reader: Reader | None = workshop
+        if many and workshop is None:
+            reader = stack.enter_context(Workshop(services.settings.city))
+        askers = _Askers(services, sources, reader if many else None, AT_A_TIME if many else 1)
+        stack.callback(askers.stop)
+        for some in askers.results():
+            for source, found in _land(harvester, some):
+                asked.append(source.id)
+                if isinstance(found, IngestReport):
+                    done.append((source, found))
+                else:
+                    _note_failure(services, source, found, failed)
+                if progress is not None:
+                    progress(len(asked), total or len(asked))
+    say_alarms(services.sources.check_health(services.clock.now(), asked))
     return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One source and what asking it came to."""
+
+    source: Source
+    found: Gathered | Exception
+
+
+class _Askers:
+    """Threads that ask and have read, each with its own client; whoever gets ahead of the writer waits."""
+
+    def __init__(
+        self, services: Services, sources: Iterable[Source], reader: Reader | None, threads: int
+    ) -> None:
+        self._services, self._sources, self._reader = services, iter(sources), reader
+        self._queue: Queue[_Asked | None] = Queue(maxsize=2 * threads)
+        self._next, self._stop = threading.Lock(), threading.Event()
+        self._broken: BaseException | None = None
+        services.ingestor  # noqa: B018  (built by one thread, used by all)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"asker-{n}", daemon=True) for n in range(threads)
+        ]
+
+    def results(self) -> Iterator[list[_Asked]]:
+        """Start, and yield whatever has come, at least one at a time, until every source has been asked."""
+        for thread in self._threads:
+            thread.start()
+        working = len(self._threads)
+        while working:
+            came = [self._queue.get()]
+            while len(came) < TOGETHER:
+                try:
+                    came.append(self._queue.get_nowait())
+                except Empty:
+                    break
+            working -= came.count(None)
+            if some := [item for item in came if item is not None]:
+                yield some
+        if self._broken is not None:
+            raise self._broken
+
+    def stop(self) -> None:
+        """Ask nobody any more, and let the threads go; what they still bring is not stored."""
+        self._stop.set()
+        while True:
+            try:
+                self._queue.get_nowait()
+            except Empty:
+                break
+
+    def _work(self) -> None:
+        try:
+            client = self._services.client()
+            while (source := self._take()) is not None:
+                self._put(_Asked(source, self._ask(source, client)))
+        except BaseException as error:  # the next source could not be had: the round is over
+            self._broken = error
+            self._stop.set()
+        finally:
+            self._put(None)
+
+    def _ask(self, source: Source, client: object) -> Gathered | Exception:
+        try:
+            return self._services.ingestor.gather(source, client, self._reader)  # type: ignore[arg-type]
+        except Exception as error:
+            return error
+
+    def _take(self) -> Source | None:
+        with self._next:
+            return None if self._stop.is_set() else next(self._sources, None)
+
+    def _put(self, item: _Asked | None) -> None:
+        self._queue.put(item)
+
+
+def _land(harvester: Harvester, some: Sequence[_Asked]) -> Iterator[tuple[Source, IngestReport | Exception]]:
+    """Store what some sources brought; each keeps its report, or what went wrong with it."""
+    good = [(item.source, item.found) for item in some if isinstance(item.found, Gathered)]
+    landed = iter(harvester.land(good))
+    for item in some:
+        yield item.source, next(landed) if isinstance(item.found, Gathered) else item.found
+
+
+def _note_failure(services: Services, source: Source, error: Exception, failed: Failed | None) -> None:
+    """Note on a source why it brought nothing, and say so."""
+    if isinstance(error, StorageError):
+        raise error  # nothing can be noted either
+    if isinstance(error, HostBusyError):
+        said: MycityError = error  # our own queue was too long: nothing is wrong with the source
+    elif isinstance(error, MycityError):
+        said = error
+        services.ingestor.fail(source, error)
+    else:
+        said = FetchError(f"Its answer could not be taken in ({type(error).__name__}); please report it.")
+        _log.error("poll_broke", source=source.slug, error=f"{type(error).__name__}: {error}")
+        services.sources.record_failure(source, at=services.clock.now(), error=str(said))
+    _log.warning("poll_failed", source=source.slug, error=str(said))
+    if failed is not None:
+        failed(source, said)
+
+
+def say_alarms(changes: Iterable[AlarmChange]) -> None:
+    """Log the alarms that began, changed or ended."""
+    for change in changes:
+        if change.now.alarm:
+            _log.warning(
+                "source_alarm", source=change.source.slug, alarm=change.now.alarm, says=change.now.en
+            )
+        else:
+            _log.warning("source_alarm_over", source=change.source.slug, alarm=change.was)

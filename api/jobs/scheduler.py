@@ -14,13 +14,25 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from api.jobs.digests import plan, send
-from api.jobs.polling import poll_due
+from api.jobs.polling import poll_due, say_alarms
 from api.jobs.selecting import select_all
+from api.jobs.workshop import Workshop
 from api.settings import Settings
 from api.wiring import Services
 from delivery.channels.capture import CaptureChannel
 
 _log = structlog.get_logger(__name__)
+
+
+def tick_poll(services: Services, workshop: Workshop | None = None) -> dict[str, int]:
+    """Poll what is due."""
+    reports = [report for _, report in poll_due(services, workshop=workshop)]
+    return {
+        "answered": len(reports),
+        "unchanged": sum(report.unchanged for report in reports),
+        "new": sum(report.new for report in reports),
+        "changed": sum(report.changed for report in reports),
+    }
 
 
 def tick_digests(services: Services) -> dict[str, int]:
@@ -30,23 +42,37 @@ def tick_digests(services: Services) -> dict[str, int]:
     return {"planned": planned.planned, "claimed": sent.claimed, "sent": sent.sent}
 
 
+def tick_health(services: Services) -> dict[str, int]:
+    """Judge every source against its own past, and say which alarms began or ended."""
+    changes = services.sources.check_health(services.clock.now())
+    say_alarms(changes)
+    begun = sum(bool(change.now.alarm) for change in changes)
+    return {"begun": begun, "over": len(changes) - begun}
+
+
 def housekeeping(services: Services) -> dict[str, int]:
-    """Expire notices whose period is over and captured messages that are too old."""
+    """End what is over: notices past their period, old captured messages, old polls."""
     now = services.clock.now()
     removed = 0
     for channel in {id(item): item for item in services.channels.values()}.values():
         if isinstance(channel, CaptureChannel):
             removed += channel.expire(timedelta(days=services.settings.capture_days), now)
-    return {"expired": len(services.notices.expire_due(now)), "captures_removed": removed}
+    return {
+        "expired": len(services.notices.expire_due(now)),
+        "captures_removed": removed,
+        "polls_forgotten": services.sources.trim(now),
+    }
 
 
-JOBS = ("poll", "select", "digests", "housekeeping")
+JOBS = ("poll", "health", "select", "digests", "housekeeping")
+HEALTH_SECONDS = 900
 
 
 def interval_seconds(settings: Settings) -> dict[str, float]:
     """How often each job looks whether something is due."""
     return {
         "poll": settings.poll_seconds,
+        "health": HEALTH_SECONDS,
         "select": settings.select_minutes * 60,
         "digests": settings.digest_minutes * 60,
         "housekeeping": 3600,
@@ -59,8 +85,11 @@ def start(services: Services) -> Callable[[], None]:
     Returns:
         A function that stops the timer and waits for a tick under way.
     """
+    # Its processes start when a round first needs them, and stay for the rounds to come.
+    workshop = Workshop(services.settings.city)
     ticks: dict[str, Callable[[Services], Any]] = {
-        "poll": poll_due,
+        "poll": lambda services: tick_poll(services, workshop),
+        "health": tick_health,
         "select": select_all,
         "digests": tick_digests,
         "housekeeping": housekeeping,
@@ -80,6 +109,7 @@ def start(services: Services) -> Callable[[], None]:
 
     def stop() -> None:
         timer.shutdown()
+        workshop.close()
 
     return stop
 

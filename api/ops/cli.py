@@ -10,7 +10,14 @@ import sys
 
 import typer
 
-from api.ops import commands_delivery, commands_notices, commands_people, commands_run, console
+from api.ops import (
+    commands_delivery,
+    commands_notices,
+    commands_people,
+    commands_run,
+    commands_sources,
+    console,
+)
 
 app = typer.Typer(
     name="mycity",
@@ -21,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for part in (commands_run, commands_notices, commands_people, commands_delivery):
+for part in (commands_run, commands_sources, commands_notices, commands_people, commands_delivery):
     part.register(app)
 
 

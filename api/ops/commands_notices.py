@@ -1,9 +1,8 @@
-"""Commands about notices: sources, notices, tags, staff, audit."""
+"""Commands about notices: import, export, publish, withdraw, purge; tags, staff, audit."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -12,15 +11,12 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from api.jobs.polling import look, poll
 from api.ops import console
 from api.wiring import Services
 from feeds.catalogue.notices import Notice
 from feeds.desk.editing import SYSTEM
-from feeds.intake.sources import Source
 from feeds.intake.types import IngestReport
-from feeds.kernel.errors import BadInputError, MycityError, UsageError
-from feeds.kernel.ids import content_hash
+from feeds.kernel.errors import BadInputError, UsageError
 from feeds.kernel.time import from_micros
 
 _SHOWN_ODDITIES = 40
@@ -28,19 +24,12 @@ _SHOWN_ODDITIES = 40
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    sources = typer.Typer(no_args_is_help=True, help="Upstream sources: add, list, poll, test, pause.")
     notices = typer.Typer(no_args_is_help=True, help="Notices: import, export, publish, withdraw, purge.")
     tags = typer.Typer(
         no_args_is_help=True, help="Tags: what the rules say of a text, and what has no theme."
     )
     staff = typer.Typer(no_args_is_help=True, help="Who may use the editor pages.")
     audit = typer.Typer(no_args_is_help=True, help="The record of what was done at the desk.")
-    sources.command("add")(sources_add)
-    sources.command("list")(sources_list)
-    sources.command("poll")(sources_poll)
-    sources.command("test")(sources_test)
-    sources.command("pause")(sources_pause)
-    sources.command("release")(sources_release)
     notices.command("import")(notices_import)
     notices.command("export")(notices_export)
     notices.command("publish")(notices_publish)
@@ -51,119 +40,12 @@ def register(app: typer.Typer) -> None:
     staff.command("add")(staff_add)
     audit.command("verify")(audit_verify)
     for name, group in (
-        ("sources", sources),
         ("notices", notices),
         ("tags", tags),
         ("staff", staff),
         ("audit", audit),
     ):
         app.add_typer(group, name=name)
-
-
-def sources_add(
-    url: str,
-    slug: Annotated[str, typer.Option(help="Short name for commands; default: made from the address.")] = "",
-    name: Annotated[str, typer.Option(help="How people call it; default: the feed's own title.")] = "",
-    agency: Annotated[str, typer.Option(help="The office that publishes it.")] = "",
-    place: Annotated[str, typer.Option(help="Code of the place it speaks for; default: the city.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence or attribution shown with each entry.")] = "",
-    lang: Annotated[str, typer.Option(help="Language of its entries, e.g. en; default: what it says.")] = "",
-    minutes: Annotated[int, typer.Option(help="Poll at most this often.", min=5)] = 60,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Fetch and show what would be stored; store nothing.")
-    ] = False,
-) -> None:
-    """Add an RSS or Atom source after looking at it once."""
-    with console.services() as services:
-        found = look(services, url)
-        if dry_run:
-            _show_preview(found.title, found.entries)
-            return
-        source = services.sources.add(
-            slug=slug or _slug(url),
-            name=name or found.title or url,
-            url=url,
-            agency=agency,
-            place=place or services.city.place,
-            licence=licence,
-            lang=lang or found.lang,
-            timezone=services.zone.key,
-            interval_s=minutes * 60,
-            at=services.clock.now(),
-        )
-        console.say(
-            f"Added {source.slug} ({source.name}, {len(found.entries)} entries now); "
-            "`mycity sources poll` reads it.",
-            slug=source.slug,
-            name=source.name,
-            entries=len(found.entries),
-        )
-
-
-def sources_list() -> None:
-    """List sources with how they are doing."""
-    with console.services() as services:
-        rows = [
-            (
-                item.slug,
-                item.name,
-                item.url or item.kind,
-                item.polls,
-                item.failures,
-                "paused" if item.paused else "",
-                item.last_error,
-            )
-            for item in services.sources.list()
-        ]
-        columns = ("slug", "name", "address", "polls", "failures", "state", "last_error")
-        console.table("Sources 信源", columns, rows, "sources")
-
-
-def sources_poll(
-    slug: Annotated[str, typer.Argument(help="Only this source; default: all that are due.")] = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be stored; store nothing.")
-    ] = False,
-) -> None:
-    """Poll sources and store what is new."""
-    with console.services() as services:
-        chosen = [services.sources.by_slug(slug)] if slug else services.sources.due(services.clock.now())
-        if dry_run:
-            for source in chosen:
-                found = look(services, source.url or "")
-                _show_preview(found.title, found.entries)
-            return
-        failures: list[tuple[Source, MycityError]] = []
-        done = poll(services, chosen, failed=lambda source, error: failures.append((source, error)))
-        rows = [(s.slug, r.read, r.new, r.changed, r.same, len(r.oddities), "") for s, r in done]
-        rows += [(s.slug, 0, 0, 0, 0, 0, str(error)) for s, error in failures]
-        columns = ("source", "read", "new", "changed", "same", "oddities", "error")
-        console.table("Polled 已抓取", columns, rows, "polled")
-        if failures:
-            raise typer.Exit(1)
-
-
-def sources_test(url: str) -> None:
-    """Fetch an address and say what it is; store nothing."""
-    with console.services() as services:
-        found = look(services, url)
-        _show_preview(found.title, found.entries)
-
-
-def sources_pause(slug: str, resume: Annotated[bool, typer.Option("--resume")] = False) -> None:
-    """Stop polling a source, or go on with --resume."""
-    with console.services() as services:
-        services.sources.pause(slug, not resume)
-        console.say(f"{slug} is {'polled again' if resume else 'paused'}.", slug=slug, paused=not resume)
-
-
-def sources_release(slug: str) -> None:
-    """Let a source go on that was held because most of an answer suddenly looked new."""
-    with console.services() as services:
-        services.sources.release(slug, at=services.clock.now())
-        console.say(
-            f"{slug} is polled again; what it says next is taken as archive.", slug=slug, released=True
-        )
 
 
 def notices_import(
@@ -343,20 +225,6 @@ def _fail_if_useless(file: Path, report: IngestReport) -> None:
 def vars_of(oddity: Any) -> dict[str, Any]:
     """Return an oddity as JSON-ready values."""
     return {name: getattr(oddity, name) for name in ("line", "field", "problem", "message", "dropped")}
-
-
-def _slug(url: str) -> str:
-    """Make a short name from an address: its host and path, and a few characters of its digest."""
-    words = re.sub(r"[^a-z0-9]+", "-", url.lower().split("//")[-1].split("?")[0]).strip("-")
-    return f"{words[:40].strip('-')}-{content_hash(url)[:6]}"
-
-
-def _show_preview(title: str, entries: Any) -> None:
-    rows = [
-        (entry.line, entry.guid, entry.fields.get("title", ""), entry.fields.get("published", ""))
-        for entry in entries
-    ]
-    console.table(title or "Preview 预览", ("entry", "guid", "title", "published"), rows, "entries")
 
 
 # How exact a date is where nothing else is kept of it.

@@ -17,7 +17,18 @@ from starlette.types import ASGIApp
 
 from api.web.access import GoTo, guard
 from api.web.pages import page, words_of
-from api.web.routes import api_v1, captured, editor, joining, me, personal, portal
+from api.web.routes import (
+    api_v1,
+    captured,
+    editor,
+    hooks,
+    joining,
+    me,
+    metrics,
+    personal,
+    portal,
+    sources,
+)
 from api.web.security import BodyTooLarge, Limiter, Once, Shield, Signer
 from feeds.kernel.errors import ConflictError, MycityError, NotFoundError, StorageError
 
@@ -53,7 +64,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.signer = Signer(services.key)
     app.state.once = Once()
     app.state.limits = {"join": Limiter(60, 3600), "enter": Limiter(20, 600)}
-    for module in (portal, joining, personal, me, editor, captured, api_v1):
+    for module in (portal, joining, personal, me, editor, sources, captured, hooks, metrics, api_v1):
         app.include_router(module.router)
     _handle_errors(app)
     app.add_middleware(GZipMiddleware, minimum_size=1024)

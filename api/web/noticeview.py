@@ -26,6 +26,7 @@ TAG_KINDS = ("theme", "role", "place", "life", "type", "agency")
 _TOKEN = re.compile(r"[0-9A-Za-z]+(?:[.,:/%-][0-9A-Za-z]+)*|\s+|.", re.DOTALL)
 _CAUSE = re.compile(r"(?P<rule>[^@]*)@(?P<where>[a-z_]+):(?P<word>.*)", re.DOTALL)
 _AROUND = 30  # characters of unchanged text that stay visible beside a change
+_SAME = ("duplicate_of", "reprints")  # kinds of link that make a group of one document
 _MOST = 6000  # tokens compared; longer texts are compared by line
 
 
@@ -160,22 +161,49 @@ def compare_revisions(old: Revision, new: Revision) -> dict[str, list[Piece]]:
 
 
 def related(services: Services, notice: Notice, words: Words) -> list[Related]:
-    """Return public notices linked with this one, each with how, seen from here."""
+    """Return public notices linked with this one, each with how, seen from here.
+
+    A notice that repeats another one names first the one that stands for both; that one names, once,
+    every source that says the same.
+    """
     links = services.notices.links(notice.id)
-    others = services.notices.many(
-        {link.to_id if link.from_id == notice.id else link.from_id for link in links}
-    )
+    group = services.notices.groups([notice.id]).get(notice.id, [])
+    wanted = {link.to_id if link.from_id == notice.id else link.from_id for link in links}
+    wanted |= {number for number, _ in group} | ({notice.lead_id} if notice.lead_id else set())
+    others = {number: other for number, other in services.notices.many(wanted).items() if other.is_public}
     found = []
+    told: set[int] = set()
+    if notice.lead_id and (lead := others.get(notice.lead_id)):
+        reprint = any((link.to_id, link.kind) == (lead.id, "reprints") for link in links)
+        key = "links.reprints.out" if reprint else "links.lead"
+        found.append(_related(services, key, lead, words))
+        told.add(lead.id)
+    for number, source_id in group:
+        if other := others.get(number):
+            found.append(_also(services, other, source_id, words))
+            told.add(number)
     for link in links:
         outward = link.from_id == notice.id
         other = others.get(link.to_id if outward else link.from_id)
-        if other is None or not other.is_public:
+        if other is None or (other.id in told and link.kind in _SAME):
             continue
-        lang = "en" if link.kind == "language_of" and other.content.lang == "en" else words.lang
-        _, title, shown_lang = shown_title(services.city, other, lang)
-        way = "out" if outward else "in"
-        found.append(Related(f"links.{link.kind}.{way}", f"/notices/{other.id}", title, shown_lang))
+        found.append(_related(services, f"links.{link.kind}.{'out' if outward else 'in'}", other, words))
     return found
+
+
+def _related(services: Services, key: str, other: Notice, words: Words) -> Related:
+    lang = "en" if "language_of" in key and other.content.lang == "en" else words.lang
+    _, title, shown_lang = shown_title(services.city, other, lang)
+    return Related(key, f"/notices/{other.id}", title, shown_lang)
+
+
+def _also(services: Services, other: Notice, source_id: int | None, words: Words) -> Related:
+    """Name who else published it: its source, or its issuer where that has no name."""
+    named = services.sources.get(source_id).name if source_id is not None else ""
+    name = named or agency_name(services.city, other, words.lang)
+    if not name:
+        return _related(services, "links.also", other, words)
+    return Related("links.also", f"/notices/{other.id}", name, other.content.lang)
 
 
 def takes_likes(notice: Notice) -> bool:

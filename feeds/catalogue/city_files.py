@@ -137,8 +137,9 @@ class _Loader:
                 "life_events.csv", lambda r: LifeEvent(r.need("code"), r.label(), r.flag("sensitive"))
             ),
             notice_types=self._codes("notice_types.csv", lambda r: NoticeType(r.need("code"), r.label())),
-            places=places, agencies=self._agencies(places), rules=(), decoys=self._decoys(),
-            calendar=self._calendar(), _names=_place_names(places),
+            places=places, agencies=self._agencies(places), rules=(), decoys=self._lines("decoys.txt"),
+            checks=tuple(map(one_form, self._lines("checks.txt"))), calendar=self._calendar(),
+            _names=_place_names(places),
         )  # fmt: skip
         if city.place not in places:
             raise CityError(f"{self.where}, place: {city.place!r} is not in places.csv")
@@ -198,13 +199,14 @@ class _Loader:
             agencies[slug] = Agency(slug, row.label(), place, row.many("aliases"))
         return MappingProxyType(agencies)
 
-    def _decoys(self) -> tuple[str, ...]:
-        decoys: dict[str, None] = {}
+    def _lines(self, file: str) -> tuple[str, ...]:
+        """The lines of a plain list, base first, each once; ``#`` begins a comment."""
+        found: dict[str, None] = {}
         for folder in self.folders:
-            path = folder.joinpath("decoys.txt")
-            lines = _read(path, f"{_name(folder)}/decoys.txt").splitlines() if path.is_file() else []
-            decoys.update(dict.fromkeys(line.partition("#")[0].strip() for line in lines))
-        return tuple(decoy for decoy in decoys if decoy)
+            path = folder.joinpath(file)
+            lines = _read(path, f"{_name(folder)}/{file}").splitlines() if path.is_file() else []
+            found.update(dict.fromkeys(line.partition("#")[0].strip() for line in lines))
+        return tuple(line for line in found if line)
 
     def _calendar(self) -> WorkingCalendar:
         wanted = self.head.get("calendar", [])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Literal
 
 from feeds.catalogue.identity import Identity, Likeness
@@ -76,23 +77,26 @@ class NoticeContent:
     views: int | None = None
     attachments: tuple[Mapping[str, str], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    # Asked for when an entry is compared and again when it is stored; what was said never changes.
+    _hash: str = field(default="", init=False, repr=False, compare=False)
 
     def hash(self) -> str:
         """Digest what a reader would see; ``views`` and ``extra`` are left out, they flap."""
-        shown = self.to_dict()
-        shown.pop("views", None)
-        shown.pop("extra", None)
-        return content_hash(*(f"{key}={shown[key]}" for key in sorted(shown)))
+        if not self._hash:
+            shown = self.to_dict()
+            shown.pop("views", None)
+            shown.pop("extra", None)
+            digest = content_hash(*(f"{key}={shown[key]}" for key in sorted(shown)))
+            object.__setattr__(self, "_hash", digest)
+        return self._hash
 
     def to_dict(self) -> dict[str, Any]:
         """Turn into JSON-ready values; empty fields are left out, instants become microseconds."""
-        result: dict[str, Any] = {}
-        for name in _NAMES:
-            value = getattr(self, name)
-            if value is None or value == "" or value == () or value == {}:
-                continue
-            result[name] = to_micros(value) if isinstance(value, datetime) else value
-        return result
+        return {
+            name: to_micros(value) if name in _INSTANTS else value
+            for name, value in zip(_NAMES, _values(self), strict=True)
+            if value is not None and value != "" and value != () and value != {}
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NoticeContent:
@@ -109,7 +113,8 @@ class NoticeContent:
         return cls(**read)
 
 
-_NAMES = tuple(item.name for item in fields(NoticeContent))
+_NAMES = tuple(item.name for item in fields(NoticeContent) if item.init)
+_values = attrgetter(*_NAMES)
 _INSTANTS = frozenset({"published", "formed", "effective", "lapses", "deadline", "expires"})
 _TUPLES = frozenset({"audience", "upstream_tags", "attachments"})
 
@@ -203,6 +208,32 @@ class StoredKey:
     content_hash: str
     revision: int
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMessage:
+    """What is stored under the key of a warning's message.
+
+    Attributes:
+        notice_id: 0 where the message was cancelled before it came; then nothing else is known.
+        sent: When the stored warning's newest message was sent, as it said itself, or ``""``.
+    """
+
+    notice_id: int
+    guid: str = ""
+    source_id: int | None = None
+    state: str = ""
+    sent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingChange:
+    """What upstream now says of a public notice, waiting for an editor to look at it."""
+
+    notice_id: int
+    content: NoticeContent
+    at: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ahocorasick_rs import AhoCorasick
 
@@ -64,8 +64,7 @@ class Tag:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Hit:
+class _Hit(NamedTuple):
     """One word found at ``start``..``end`` of a normalised text."""
 
     word: int
@@ -133,6 +132,10 @@ class Tagger:
             for number in {*rule.title, *rule.text, *rule.agency}:
                 self._by_word.setdefault(number, []).append(rule)
         self._automaton = AhoCorasick(self._spelling)
+        # Only words that begin or end with a Latin letter or a digit can be pieces of longer ones.
+        self._edged = frozenset(
+            number for word, number in words.numbers.items() if _latin(word, 0) or _latin(word, len(word) - 1)
+        )
 
     def tag(
         self, *, title: str, text: str, agency: str = "", doc_type: str = "",
@@ -206,8 +209,8 @@ class Tagger:
 
     def _find(self, text: str) -> list[_Hit]:
         """All words of ``text`` that stand whole and are not part of a decoy."""
-        hits = [_Hit(*m) for m in self._automaton.find_matches_as_indexes(text, overlapping=True)]
-        hits = [hit for hit in hits if _whole(text, hit)]
+        found = map(_Hit._make, self._automaton.find_matches_as_indexes(text, overlapping=True))
+        hits = [hit for hit in found if hit.word not in self._edged or _whole(text, hit)]
         traps = [hit for hit in hits if hit.word in self._decoys]
         if not traps:
             return hits
@@ -246,6 +249,8 @@ class Tagger:
             ("agency", rule.agency, seen.agency),
             ("text", rule.text, text),
         ):
+            if not there or there.isdisjoint(numbers):
+                continue
             if (number := next((n for n in numbers if n in there), None)) is not None:
                 yield _tag(rule, where, self._spelling[number])
 

@@ -115,7 +115,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class City:
-    """Everything a city says about itself; mappings are by code and keep the order of the files."""
+    """Everything a city says about itself; mappings are by code and keep the order of the files.
+
+    Attributes:
+        checks: The office's word list: what holds one of these waits for an editor; folded.
+    """
 
     slug: str
     name: Label
@@ -133,6 +137,7 @@ class City:
     rules: tuple[Rule, ...]
     decoys: tuple[str, ...]
     calendar: WorkingCalendar
+    checks: tuple[str, ...] = ()
     _names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def _entry(self, tag: str) -> Theme | Role | LifeEvent | NoticeType | Place | Agency | None:

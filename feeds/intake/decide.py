@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from feeds.catalogue.notices import NoticeContent, StoredKey
+from feeds.catalogue.urls import canonical_url as canonical_url
 from feeds.intake.fields import clean, one_line
 from feeds.intake.sanitise import to_text
 from feeds.intake.types import Decision
@@ -19,29 +19,31 @@ MAX_GUID = 500  # bytes; longer names are replaced by their digest
 FLOOD_LEAST, FLOOD_SHARE = 10, 0.8
 MAJOR_BODY = 0.2  # share of different 4-character pieces from which a body counts as another one
 _SIMILAR_SAMPLE = 100_000
-_TRACKING = ("utm_", "spm")  # beginnings of query names that only count visits
+MOST_CHANGES = 24  # of one entry by its publisher within a week; more is no news but an unstable page
 
 
-def decide(key: StoredKey | None, content_hash: str, *, seen_in_batch: bool = False) -> Decision:
+def decide(key: StoredKey | None, content_hash: str, *, recent_changes: int = 0) -> Decision:
     """Say what to do with one entry.
 
     Args:
         key: What is stored under its (source, guid), or ``None``.
         content_hash: Digest of its normalised content.
-        seen_in_batch: Whether the same guid came before in this feed.
+        recent_changes: How often its publisher changed it within the last week, as
+            ``NoticeStore.recent_changes`` counts; asked for changed entries only.
 
     Returns:
-        ``duplicate`` if seen before; ``new`` if nothing is stored; ``same`` if the content is, or if
-        the notice was withdrawn or purged here (upstream may not bring it back); else ``changed``.
+        ``new`` if nothing is stored; ``same`` if the content is, if the notice was withdrawn or purged
+        here (upstream may not bring it back), or if it changes all the time (reason ``flapping …``);
+        else ``changed``.
     """
-    if seen_in_batch:
-        return Decision("duplicate", reason="said before in the same answer")
     if key is None:
         return Decision("new")
     if key.content_hash == content_hash:
         return Decision("same", key.notice_id)
     if key.state in ("withdrawn", "purged"):
         return Decision("same", key.notice_id, reason=f"{key.state} here; upstream's change is not taken")
+    if recent_changes >= MOST_CHANGES:
+        return Decision("same", key.notice_id, reason=f"flapping: changed {recent_changes} times in a week")
     return Decision("changed", key.notice_id)
 
 
@@ -83,19 +85,6 @@ def guid_of(given: str, content: NoticeContent) -> str:
     return name if len(name.encode()) <= MAX_GUID else "hash:" + content_hash(name)
 
 
-def canonical_url(url: str) -> str:
-    """Bring an address into one spelling: lower-case host, no fragment, no default port, no tracking."""
-    if not url:
-        return ""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port and parts.port not in (80, 443) else ""
-    query = [
-        (name, text) for name, text in parse_qsl(parts.query, keep_blank_values=True) if not _tracks(name)
-    ]
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-    return urlunsplit((parts.scheme.lower(), host + port, parts.path or "/", urlencode(query), ""))
-
-
 def nth_guid(guid: str, taken: set[str]) -> str:
     """Give a later row with a taken id its own: ``id#2``, ``id#3`` …; the same order gives the same names."""
     number = 2
@@ -112,10 +101,6 @@ def feed_guids(entries: Sequence[tuple[str, str]]) -> list[str]:
     """
     urls = Counter(guid for guid, _ in set(entries))
     return [f"{guid}|{url}" if urls[guid] > 1 and url else guid for guid, url in entries]
-
-
-def _tracks(name: str) -> bool:
-    return name.lower().startswith(_TRACKING)
 
 
 def _bare(text: str) -> str:

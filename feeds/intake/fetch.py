@@ -1,51 +1,68 @@
-"""Asks one source: fetches its address through the guarded client and parses what comes.
+"""Asks one source for its answer through the guarded client; parses nothing and stores nothing.
 
-It stores nothing. Called by ``feeds.intake.ingest`` and by ``mycity sources test``.
+Called by :mod:`feeds.intake.ingest`, in as many threads as the polling engine has.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from feeds.intake.parsers.feed import parse_feed
-from feeds.intake.sources import Source
-from feeds.intake.types import Fetched, Parsed
+from feeds.intake.sources import POLLED, Source
+from feeds.intake.types import Fetched
 from feeds.kernel.errors import UsageError
 from feeds.kernel.http import Answer
 
-_ACCEPT = "application/atom+xml, application/rss+xml, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.5"
+_ACCEPT = {
+    "feed": "application/atom+xml, application/rss+xml, application/feed+json, text/xml;q=0.9, */*;q=0.5",
+    "cap": "application/cap+xml, application/atom+xml, application/rss+xml, text/xml;q=0.9, */*;q=0.5",
+    "json": "application/json, */*;q=0.5",
+    "html": "text/html, application/xhtml+xml;q=0.9, */*;q=0.5",
+    "csv": "text/csv, text/plain;q=0.9, */*;q=0.5",
+}
 
 
 class Client(Protocol):
-    """What we need of the guarded client; tests bring their own."""
+    """What we need of the guarded client; benches bring their own."""
 
     def get(self, url: str, *, etag: str = "", last_modified: str = "", accept: str = "") -> Answer:
         """Fetch an address; see :meth:`feeds.kernel.http.GuardedClient.get`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One answer of a source; ``feed`` is ``None`` where nothing has changed (304)."""
+class PostingClient(Client, Protocol):
+    """A client that can also send a form or JSON, for lists that are asked that way."""
 
-    fetched: Fetched
-    feed: Parsed | None
+    def post(self, url: str, *, form: Any = None, json: Any = None, accept: str = "") -> Answer:
+        """Send and fetch; see :meth:`feeds.kernel.http.GuardedClient.post`."""
 
 
-def read_source(source: Source, client: Client) -> Reading:
-    """Fetch and parse a source, sending the validators of its last good poll.
+def ask(source: Source, client: Client) -> Fetched:
+    """Ask a source, sending the validators of its last good answer.
 
     Raises:
         UsageError: If the source has no address to ask.
         FetchError: If the address does not answer as it should.
-        BadInputError: If the answer is no feed.
     """
-    if source.kind != "feed" or not source.url:
-        raise UsageError(f"The source {source.slug!r} is not a feed; only feeds can be polled.")
-    answer = client.get(source.url, etag=source.etag, last_modified=source.last_modified, accept=_ACCEPT)
-    fetched = Fetched(
-        answer.status, answer.url, answer.body, answer.headers, answer.fetched_at, answer.moved_to
-    )
-    if fetched.status == 304:
-        return Reading(fetched, None)
-    return Reading(fetched, parse_feed(fetched.body, fetched.headers, fetched.url))
+    if source.kind not in POLLED or not source.url:
+        raise UsageError(
+            f"The source {source.slug!r} has no address to ask; only feeds and lists are polled."
+        )
+    accept = _ACCEPT[source.kind]
+    if str(source.recipe.get("method") or "GET").upper() == "POST":
+        return _post(source, client, accept)
+    answer = client.get(source.url, etag=source.etag, last_modified=source.last_modified, accept=accept)
+    return fetched_of(answer)
+
+
+def fetched_of(answer: Answer) -> Fetched:
+    """Turn the client's answer into what the parsers take."""
+    return Fetched(answer.status, answer.url, answer.body, answer.headers, answer.fetched_at, answer.moved_to)
+
+
+def _post(source: Source, client: Client, accept: str) -> Fetched:
+    post = getattr(client, "post", None)
+    if post is None:
+        raise UsageError(f"The source {source.slug!r} is asked by POST, which this client does not do.")
+    body = source.recipe.get("body")
+    if isinstance(body, dict) and source.recipe.get("form"):
+        return fetched_of(post(source.url, form=body, accept=accept))
+    return fetched_of(post(source.url, json=body if body is not None else {}, accept=accept))

@@ -40,7 +40,11 @@ class Vocabulary(Protocol):
 
 def clean(text: str) -> tuple[str, bool]:
     """Compose (NFC) and take out what no page or feed may carry; say whether anything bad was there."""
-    composed = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    composed = text if text.isascii() else unicodedata.normalize("NFC", text)
+    if _ILLEGAL.search(composed) is None:
+        return composed, False
     bad = any(found not in _INVISIBLE for found in _ILLEGAL.findall(composed))
     return _ILLEGAL.sub("", composed), bad
 
@@ -89,7 +93,10 @@ class FieldReader:
 
     def line(self, name: str) -> str:
         """Return a field as one line of at most 1,000 characters."""
-        text = one_line(self.text(name))
+        text = self.text(name)
+        if not text:
+            return ""
+        text = one_line(text)
         if len(text) > MAX_LINE:
             self.note(name, "too-long", f"{name} has {len(text)} characters; it was cut after {MAX_LINE}.")
         return text[:MAX_LINE].rstrip()
@@ -97,6 +104,8 @@ class FieldReader:
     def lines(self, name: str) -> tuple[str, ...]:
         """Return a field that is a list, or a text with ``|`` between its parts; each part once."""
         value = self._entry.fields.get(name)
+        if value is None:
+            return ()
         parts: Iterable[Any] = value if isinstance(value, (list, tuple)) else _SPLIT.split(self.text(name))
         texts = (one_line(clean(str(part))[0]) for part in parts if isinstance(part, (str, int)))
         kept = tuple(dict.fromkeys(text[:MAX_LINE] for text in texts if text))

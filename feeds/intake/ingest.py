@@ -1,33 +1,82 @@
-"""Takes notices in: imports a notice file, or polls a source once.
+"""Takes notices in: imports a notice file, or polls a source once, in steps that can be spread out.
 
+``gather`` asks and prepares (network and thinking, any number of threads), ``land`` stores (one writer).
 Both can be run twice and killed in the middle: what has landed is recognised, the rest lands, and a
 source's state moves on only after its notices are stored. Called by ``api.jobs`` and the command line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
+from feeds.catalogue.identity import Likeness, key_of, likeness
 from feeds.catalogue.store import NoticeStore
 from feeds.catalogue.tagging import Tagger
 from feeds.catalogue.vocabulary import City
-from feeds.intake.fetch import Client, Reading, read_source
+from feeds.intake.cap_chain import KnownMessage, message_ids, resolve
+from feeds.intake.details import Details
+from feeds.intake.fetch import Client, ask
 from feeds.intake.fields import clean, one_line
-from feeds.intake.landing import Landing, Row
+from feeds.intake.landing import Landing
 from feeds.intake.parsers.notice_file import Format, open_notice_file, read_notice_file
-from feeds.intake.sources import Source, SourceStore
-from feeds.intake.types import IngestReport, Oddity, RawEntry
-from feeds.kernel.errors import BadInputError, FetchError
+from feeds.intake.prepare import UNCHANGED, Prepared, Preparer, Row
+from feeds.intake.sources import Source, SourceStore, digest
+from feeds.intake.types import Decision, Fetched, IngestReport, Oddity, Parsed, RawEntry
+from feeds.kernel.errors import BadInputError, FetchError, MycityError
 from feeds.kernel.http import HttpStatusError
 from feeds.kernel.time import Clock
 
 BATCH = 200
+KNOWN_LEAST, KNOWN_MOST = 200, 2000
 Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
+
+
+class Reader(Protocol):
+    """What prepares an answer: a :class:`Preparer` here, or one in a process of its own."""
+
+    def read(
+        self, source: Source, fetched: Fetched, now: datetime, known: Mapping[str, str] | None = None
+    ) -> Prepared:
+        """Read an answer whole; see :meth:`feeds.intake.prepare.Preparer.read`."""
+
+
+class UnreadableError(BadInputError):
+    """An answer that is not what its source promises; ``fetched`` is that answer."""
+
+    def __init__(self, message: str, fetched: Fetched) -> None:
+        super().__init__(message)
+        self.fetched = fetched
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """One answer, ready to land."""
+
+    fetched: Fetched
+    prepared: Prepared
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What landing an answer would do; nothing was stored.
+
+    Attributes:
+        rows: With what would be done to each, and the notice of another source it repeats, if any.
+        flood: Whether it would be held because most of it suddenly looks new.
+    """
+
+    fetched: Fetched
+    prepared: Prepared
+    rows: tuple[tuple[Row, Decision, Likeness | None], ...]
+    flood: bool
 
 
 class Ingestor:
@@ -36,13 +85,11 @@ class Ingestor:
     def __init__(
         self, notices: NoticeStore, sources: SourceStore, tagger: Tagger, city: City, clock: Clock
     ) -> None:
-        self._notices, self._sources, self._tagger, self._city, self._clock = (
-            notices,
-            sources,
-            tagger,
-            city,
-            clock,
-        )
+        self._notices, self._sources, self._clock = notices, sources, clock
+        self.preparer = Preparer(city, tagger)
+        self._details = Details(notices, clock)
+
+    # -- files -----------------------------------------------------------------------------------
 
     def import_file(
         self,
@@ -77,6 +124,8 @@ class Ingestor:
             progress(size, size)
         return landing.report
 
+    # -- sources ---------------------------------------------------------------------------------
+
     def poll(self, source: Source, client: Client, *, dry_run: bool = False) -> IngestReport:
         """Ask a source once and take in what it says.
 
@@ -84,30 +133,192 @@ class Ingestor:
         held: nothing is stored, the report says ``flood-held``, an editor releases the source.
 
         Args:
-            source: A feed.
+            source: Any that is polled.
             client: The guarded client.
             dry_run: Count only; store no notice and leave the source as it is.
 
         Raises:
             FetchError: If the address does not answer; noted on the source before.
-            BadInputError: If the answer is no feed; noted on the source before.
+            BadInputError: If the answer is not what the source promises; noted on the source before.
         """
+        if dry_run:
+            return self._count(source, client)
+        try:
+            gathered = self.gather(source, client)
+        except (FetchError, BadInputError) as error:
+            self.fail(source, error)
+            raise
+        return self.land(source, gathered)
+
+    def gather(self, source: Source, client: Client, reader: Reader | None = None) -> Gathered:
+        """Ask a source and prepare its answer; reads the database, changes nothing.
+
+        Args:
+            source: Any that is polled.
+            client: The guarded client.
+            reader: Prepares plain answers; default: here and now. Sources whose entries are completed
+                from other pages are prepared here.
+
+        Raises:
+            FetchError: If the address does not answer.
+            BadInputError: If the answer is not what the source promises.
+        """
+        started = perf_counter()
+        fetched = ask(source, client)
+        spent = perf_counter() - started
+        if fetched.status == 304 or (source.body_hash and source.body_hash == digest(fetched.body)):
+            return Gathered(fetched, UNCHANGED, spent)
+        try:
+            if source.full_text or source.kind == "cap":
+                prepared = self.complete(source, self.preparer.parse(source, fetched), client)
+            else:
+                read = (reader or self.preparer).read
+                prepared = read(source, fetched, self._clock.now(), self._known(source))
+        except BadInputError as error:
+            raise UnreadableError(str(error), fetched) from error
+        return Gathered(fetched, prepared, spent)
+
+    def complete(self, source: Source, parsed: Parsed, client: Client) -> Prepared:
+        """Complete entries from the pages they point to, join warnings to their chains, prepare them."""
+        done = self._details.complete(source, parsed, client)
+        parsed = self._chained(done.parsed) if source.kind == "cap" else done.parsed
+        prepared = self.preparer.rows(source, parsed, self._clock.now())
+        return replace(
+            prepared,
+            read=prepared.read + done.same + done.deferred,
+            same=prepared.same + done.same,
+            deferred=done.deferred,
+            seen=done.seen,
+        )
+
+    def land(self, source: Source, gathered: Gathered) -> IngestReport:
+        """Store what was gathered, and note on the source how it went. One writer at a time."""
         landing = self._landing(archive=source.polls == 0)
-        reading = self._read(source, client, landing, dry_run=dry_run)
-        rows = self._feed_rows(source, reading, landing)
-        decisions = landing.decide(rows)
-        if landing.is_flood(source, decisions):
-            self._hold(source, landing, rows, dry_run=dry_run)
-        elif dry_run:
-            landing.count(decisions)
+        landing.add_seconds("fetch", gathered.seconds)
+        reason = self._land(source, gathered.prepared, landing)
+        if reason:
+            self._sources.hold(
+                source.id,
+                at=self._clock.now(),
+                reason=reason,
+                fetched=gathered.fetched,
+                entries=landing.report.read,
+            )
         else:
-            for some in _batched(iter(rows), BATCH):
-                landing.land(some)
-            self._record(source, reading)
+            self._record(source, gathered, landing.report)
         return landing.report
 
+    def take(self, source: Source, fetched: Fetched, prepared: Prepared) -> IngestReport:
+        """Store what came by another way than a poll (pushed by a hub, handed over as a file).
+
+        The source's validators and due date stay as they are; a sudden flood is held as in a poll.
+        """
+        landing = self._landing(archive=False)
+        reason = self._land(source, prepared, landing)
+        at, report = self._clock.now(), landing.report
+        if reason:
+            self._sources.hold(source.id, at=at, reason=reason, fetched=fetched, entries=report.read)
+        else:
+            self._sources.record_push(
+                source.id,
+                at=at,
+                size=len(fetched.body),
+                entries=report.read,
+                new=report.new,
+                changed=report.changed,
+            )
+        return report
+
+    def fail(self, source: Source, error: MycityError) -> None:
+        """Note on a source that a poll failed, and why; an answer that could not be read is kept."""
+        self._sources.record_failure(
+            source,
+            at=self._clock.now(),
+            error=str(error),
+            status=error.status if isinstance(error, HttpStatusError) else 0,
+            retry_after=error.retry_after if isinstance(error, HttpStatusError) else None,
+            fetched=error.fetched if isinstance(error, UnreadableError) else None,
+        )
+
+    def preview(self, source: Source, client: Client) -> Preview:
+        """Ask a source and say what landing its answer would do; store nothing.
+
+        Raises:
+            FetchError: If the address does not answer.
+            BadInputError: If the answer is not what the source promises.
+        """
+        gathered = self.gather(replace(source, etag="", last_modified="", body_hash=""), client)
+        landing = self._landing(archive=source.polls == 0)
+        rows = landing.take(source, gathered.prepared)
+        decisions = landing.decide(rows)
+        rows = [row if row.finished else self.preparer.finish(source, row) for row in rows]
+        identities = [row.identity for row in rows if row.identity]
+        alike = self._notices.look_alikes(identities, not_source=source.id)
+        likenesses = [
+            likeness(mine, source.id, others) for mine, others in zip(identities, alike, strict=True)
+        ]
+        return Preview(
+            gathered.fetched,
+            gathered.prepared,
+            tuple(zip(rows, decisions, likenesses, strict=True)),
+            landing.is_flood(source, decisions),
+        )
+
+    # -- inside ----------------------------------------------------------------------------------
+
     def _landing(self, *, archive: bool) -> Landing:
-        return Landing(self._notices, self._tagger, self._city, self._clock, archive=archive)
+        return Landing(self._notices, self.preparer, self._clock, archive=archive)
+
+    def _count(self, source: Source, client: Client) -> IngestReport:
+        gathered = self.gather(source, client)
+        landing = self._landing(archive=source.polls == 0)
+        landing.add_seconds("fetch", gathered.seconds)
+        self._land(source, gathered.prepared, landing, dry_run=True)
+        return landing.report
+
+    def _land(self, source: Source, prepared: Prepared, landing: Landing, *, dry_run: bool = False) -> str:
+        """Store rows; return why the answer must be held instead, or ``""``."""
+        rows = landing.take(source, prepared)
+        decisions = landing.decide(rows) if rows else []
+        if landing.is_flood(source, decisions):
+            reason = (
+                f"{len(rows)} entries of {source.name!r} suddenly look new; "
+                "an editor must release the source."
+            )
+            landing.note(Oddity(0, "", "flood-held", reason))
+            landing.report.dropped += len(rows)
+            return reason
+        if dry_run:
+            landing.count(decisions)
+            return ""
+        for start in range(0, len(rows), BATCH):
+            landing.land(rows[start : start + BATCH], decisions[start : start + BATCH])
+        if any(row.messages for row in rows):
+            landing.know_messages(rows)
+        if prepared.deleted:
+            landing.withdraw(source, prepared.deleted)
+        if prepared.seen:
+            self._notices.add_keys(0, prepared.seen)
+        landing.link()
+        return ""
+
+    def _known(self, source: Source) -> dict[str, str] | None:
+        """What is stored of a source's newest entries, so that they need not be tagged again."""
+        if source.polls == 0:
+            return None
+        most = min(max(2 * source.last_entries, KNOWN_LEAST), KNOWN_MOST)
+        return self._notices.newest_hashes(source.id, most)
+
+    def _chained(self, parsed: Parsed) -> Parsed:
+        """Give warnings the name of the chain they belong to, by what is stored of its messages."""
+        ids = message_ids(parsed.entries, parsed.deleted)
+        keys = {key_of("cap", one): one for one in ids}
+        known = {
+            keys[key]: KnownMessage(found.guid, found.sent, found.state)
+            for key, found in self._notices.cap_known(list(keys)).items()
+        }
+        done = resolve(parsed.entries, parsed.deleted, known)
+        return replace(parsed, entries=tuple(done.entries), deleted=tuple(done.deletions))
 
     def _file_rows(
         self, stream: BinaryIO, path: Path, landing: Landing, format: Format | None
@@ -124,47 +335,23 @@ class Ingestor:
             if row is not None:
                 yield row
 
-    def _read(self, source: Source, client: Client, landing: Landing, *, dry_run: bool) -> Reading:
-        started = perf_counter()
-        try:
-            return read_source(source, client)
-        except (FetchError, BadInputError) as error:
-            if not dry_run:
-                wait = error.retry_after if isinstance(error, HttpStatusError) else None
-                self._sources.record_failure(
-                    source.id, at=self._clock.now(), error=str(error), retry_after=wait
-                )
-            raise
-        finally:
-            landing.add_seconds("fetch", perf_counter() - started)
-
-    def _feed_rows(self, source: Source, reading: Reading, landing: Landing) -> list[Row]:
-        if reading.feed is None:
-            return []
-        for oddity in reading.feed.oddities:
-            landing.note(oddity)
-        return landing.prepare_answer(source, reading.feed.entries)
-
-    def _hold(self, source: Source, landing: Landing, rows: Sequence[Row], *, dry_run: bool) -> None:
-        reason = (
-            f"{len(rows)} entries of {source.name!r} suddenly look new; an editor must release the source."
-        )
-        landing.report.oddities.append(Oddity(0, "", "flood-held", reason))
-        landing.report.dropped += len(rows)
-        if not dry_run:
-            self._sources.hold(source.id, at=self._clock.now(), reason=reason)
-
-    def _record(self, source: Source, reading: Reading) -> None:
-        fetched = reading.fetched
-        # A 304 need not repeat its validators; keep those that were right this time (RFC 9111 §4.3.4).
+    def _record(self, source: Source, gathered: Gathered, report: IngestReport) -> None:
+        at, fetched, parsed = self._clock.now(), gathered.fetched, gathered.prepared.parsed
+        if gathered.prepared.unchanged:
+            self._sources.record_unchanged(source, fetched, at=at)
+            return
         self._sources.record_ok(
-            source.id,
-            at=self._clock.now(),
-            etag=fetched.headers.get("etag", source.etag if reading.feed is None else ""),
-            last_modified=fetched.headers.get(
-                "last-modified", source.last_modified if reading.feed is None else ""
-            ),
-            moved_to=fetched.moved_to,
+            source,
+            fetched,
+            at=at,
+            seconds=gathered.seconds,
+            entries=report.read,
+            new=report.new,
+            changed=report.changed,
+            ttl_s=parsed.ttl_s,
+            hub=parsed.hub,
+            topic=parsed.topic,
+            unfinished=report.deferred > 0,
         )
 
 
@@ -173,7 +360,7 @@ def _source_name(entry: RawEntry) -> str:
     return one_line(clean(given)[0])[:200] if isinstance(given, str) else ""
 
 
-def _batched(items: Iterator[_T], size: int) -> Iterator[list[_T]]:
+def _batched(items: Iterator[_T], size: int) -> Iterator[Sequence[_T]]:
     while some := list(islice(items, size)):
         yield some
 

@@ -106,6 +106,7 @@ class IngestReport:
         deferred: Left for the next poll, because their pages are fetched a few at a time.
         held: Of the new ones, those that wait for an editor.
         withdrawn: Notices that upstream has taken back.
+        new_ids, changed_ids, withdrawn_ids: Which notices those are; a held change is not among them.
         duplicates: Of the new ones, those that are linked to a notice of another source.
         unchanged: True where the source said that nothing has changed (304, or the same bytes).
     """
@@ -123,6 +124,8 @@ class IngestReport:
     unchanged: bool = False
     untagged: list[int] = field(default_factory=list)
     new_ids: list[int] = field(default_factory=list)
+    changed_ids: list[int] = field(default_factory=list)
+    withdrawn_ids: list[int] = field(default_factory=list)
     oddities: list[Oddity] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 

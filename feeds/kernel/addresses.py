@@ -1,7 +1,7 @@
 """Tells which IP addresses belong to the open Internet. Pure; never resolves a name.
 
 ``ipaddress.is_global`` is not enough: Python 3.11 calls ``64:ff9b::7f00:1`` and ``2002:7f00:1::``
-global although both reach 127.0.0.1. Called by :mod:`feeds.kernel.http` for every address it dials.
+global although both reach 127.0.0.1. Called by :mod:`feeds.kernel.dialler` for every address.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ def test_a_plain_answer_and_what_was_sent(web: Loopback) -> None:
         "host": web.place,
         "user-agent": "MyCity/test",
         "accept": "text/xml",
-        "accept-encoding": "gzip, deflate",
+        "accept-encoding": "gzip, deflate, br",
+        "connection": "close",
     }
 
 
@@ -145,34 +146,6 @@ def _endless(handler: BaseHTTPRequestHandler) -> None:
         pass
 
 
-def _drip(handler: BaseHTTPRequestHandler) -> None:
-    """Each byte comes in time; all of them together never do."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    try:
-        for _ in range(100):
-            handler.wfile.write(b"x")
-            handler.wfile.flush()
-            time.sleep(0.05)
-    except OSError:
-        pass
-
-
-def _silent(handler: BaseHTTPRequestHandler) -> None:
-    time.sleep(1.5)
-
-
-def test_time_runs_out(web: Loopback) -> None:
-    web.routes |= {"/drip": _drip, "/silent": _silent}
-    started = time.monotonic()
-    with pytest.raises(FetchError, match="did not answer in time"):
-        client(web, timeouts=Timeouts(connect=1, read=1, total=0.4)).get(web.url("/drip"))
-    with pytest.raises(FetchError, match="did not answer in time"):
-        client(web, timeouts=Timeouts(connect=1, read=0.2, total=5)).get(web.url("/silent"))
-    assert time.monotonic() - started < 1.5
-
-
 def test_a_resolver_that_hangs_does_not_hang_us() -> None:
     def slow(host: str, port: int) -> list[str]:
         time.sleep(1)
@@ -184,26 +157,13 @@ def test_a_resolver_that_hangs_does_not_hang_us() -> None:
     assert time.monotonic() - started < 0.8
 
 
-def test_broken_answers(web: Loopback) -> None:
-    def short(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
-
-    def garbage(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
-
-    web.routes |= {"/short": short, "/garbage": garbage, "/empty": lambda handler: None}
-    for path in web.routes:
-        with pytest.raises(FetchError, match=r"does not speak HTTP properly|cannot be reached"):
-            client(web).get(web.url(path))
-
-
 def test_nobody_listens() -> None:
     with serving() as web:
         place, url = web.place, web.url("/")
-    with pytest.raises(FetchError, match="cannot be reached"):
+    with pytest.raises(FetchError, match=r"cannot be reached: nobody listens on 127\.0\.0\.1 port \d+"):
         GuardedClient(user_agent="t", allow_private=[place]).get(url)
 
 
 def test_tls_is_not_spoken_by_a_plain_server(web: Loopback) -> None:
-    with pytest.raises(FetchError, match="cannot be reached"):
+    with pytest.raises(FetchError, match=r"TLS does not come about .* whether the address should begin with"):
         client(web).get(f"https://{web.place}/")

@@ -50,7 +50,7 @@ def test_housekeeping_ends_what_is_over(services: Services) -> None:
     channel = services.channels["sms"]
     folder = services.settings.captured / "sms"
     folder.mkdir(parents=True, mode=0o700)
-    assert scheduler.housekeeping(services) == {"expired": 0, "captures_removed": 0}
+    assert scheduler.housekeeping(services) == {"expired": 0, "captures_removed": 0, "polls_forgotten": 0}
     clock.at = NOW
     assert scheduler.housekeeping(services)["expired"] == 1
     assert services.notices.counts().by_state["expired"] == 1
@@ -60,7 +60,7 @@ def test_housekeeping_ends_what_is_over(services: Services) -> None:
 def test_the_timer_ticks_although_one_job_fails(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     ticked = {name: threading.Event() for name in ("select", "digests")}
 
-    def fails(_: Services) -> None:
+    def fails(_: Services, **_options: object) -> None:
         raise RuntimeError("a source is broken")
 
     def works(name: str) -> object:

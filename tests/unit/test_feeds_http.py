@@ -5,13 +5,20 @@ from __future__ import annotations
 import gzip
 import socket
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import brotli
+import httpx2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from feeds.kernel.addresses import is_public_address
+from feeds.kernel.answers import HttpStatusError, describe_status
+from feeds.kernel.dialler import shared_tls
 from feeds.kernel.errors import BlockedAddressError, FetchError
-from feeds.kernel.http import GuardedClient, retry_after
+from feeds.kernel.http import GuardedClient, _next_hop, hops_of, retry_after
 from feeds.kernel.inflate import inflate
 
 NOW = datetime(2026, 10, 12, 8, tzinfo=UTC)
@@ -22,7 +29,7 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object, **_kwargs: object) -> None:
         raise AssertionError("a socket was opened")
 
-    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
@@ -117,6 +124,32 @@ def test_urls_that_are_not_called(url: str, part: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+URLS = st.one_of(
+    st.text(max_size=60),
+    st.from_regex(r"(https?|ftp)?:?/?/?([a-z0-9.@:%\[\]_-]|[^\x00-\x7f]){0,30}(:[0-9]{0,6})?([/?#].{0,20})?"),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(URLS)
+def test_whatever_a_person_writes_is_refused_in_one_sentence(url: str) -> None:
+    """Nothing but a name that was looked up can get further than this, and that leads inwards here."""
+    client = GuardedClient(user_agent="test", resolve=lambda host, port: ["10.0.0.1"])
+    with pytest.raises(BlockedAddressError) as caught:
+        client.get(url)
+    assert len(str(caught.value)) < 1000 and str(caught.value).endswith(".")
+
+
+@settings(max_examples=150, deadline=None)
+@given(URLS)
+def test_whatever_a_server_redirects_to_is_an_address_or_one_sentence(location: str) -> None:
+    try:
+        there = _next_hop(httpx2.URL("https://a.example/b"), location, "GET", 302)
+    except BlockedAddressError:
+        return
+    assert not there.fragment
+
+
 @pytest.mark.parametrize(
     "addresses", [["127.0.0.1"], ["93.184.216.34", "10.0.0.1"], ["::ffff:192.168.0.1"], ["fe80::1%2"]]
 )
@@ -172,6 +205,8 @@ DATA = b"<rss/>" * 50_000
         ("deflate", zlib.compress(DATA, wbits=-15)),
         ("gzip", gzip.compress(DATA[:100]) + gzip.compress(DATA[100:])),
         ("gzip", gzip.compress(DATA) + b"\0\0trailing"),
+        ("br", brotli.compress(DATA)),
+        ("identity, br", brotli.compress(DATA)),
     ],
 )
 @pytest.mark.parametrize("size", [1 << 20, 1000])
@@ -188,7 +223,10 @@ def test_inflate_gives_small_slices() -> None:
 @pytest.mark.parametrize(
     ("encoding", "packed", "part"),
     [
-        ("br", b"x", "not asked for"),
+        ("zstd", b"x", "not asked for"),
+        ("gzip, br", b"x", "packed 2 times"),
+        ("br", brotli.compress(DATA)[:-3], "too early"),
+        ("br", b"\xff" * 100, "damaged"),
         ("gzip, gzip", b"x", "not asked for"),
         ("gzip", b"no gzip at all", "damaged"),
         ("gzip", gzip.compress(DATA)[:-20], "too early"),
@@ -210,8 +248,55 @@ def test_inflate_of_nothing() -> None:
         ("Mon, 12 Oct 2026 08:01:00 GMT", 60.0),
         ("Mon, 12 Oct 2026 07:00:00 GMT", 0.0),
         ("soon", None),
+        ("-5", None),
+        ("Mon, 99 Foo 99999 99:99:99 +9999999", None),
+        ("9" * 400, 999999999.0),
         ("", None),
     ],
 )
 def test_retry_after(text: str, seconds: float | None) -> None:
     assert retry_after(text, NOW) == seconds
+
+
+@given(st.text(max_size=40))
+def test_retry_after_never_fails(text: str) -> None:
+    found = retry_after(text, NOW)
+    assert found is None or found >= 0
+
+
+@pytest.mark.parametrize(
+    ("status", "allowed", "wait", "sentence"),
+    [
+        (404, (200,), None, "answered 404 instead of 200; nothing is there, so check the address"),
+        (404, (200, 304), None, "answered 404 instead of 200; nothing is there, so check the address"),
+        (500, (200,), None, "answered 500 instead of 200; its server has trouble of its own"),
+        (206, (200,), None, "answered 206 instead of 200"),
+        (418, (200, 202), 60.0, "answered 418 instead of one of 200, 202, in 60 seconds at the earliest"),
+    ],
+)
+def test_statuses_in_words(status: int, allowed: tuple[int, ...], wait: float | None, sentence: str) -> None:
+    assert describe_status(status, allowed, wait) == sentence
+
+
+def test_errors_of_others_have_no_hops() -> None:
+    assert hops_of(FetchError("x.")) == () == hops_of(HttpStatusError("x.", 404))
+
+
+def test_one_tls_context_for_the_process() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(each) for each in pool.map(lambda _: shared_tls(), range(16))}) == 1
+    assert shared_tls().check_hostname and shared_tls().verify_mode.name == "CERT_REQUIRED"
+
+
+def test_brotli_gives_small_slices_and_all_of_them() -> None:
+    pieces = list(inflate([brotli.compress(bytes(20_000_000), quality=3)], "br"))
+    assert max(map(len, pieces)) <= 128 * 1024 and sum(map(len, pieces)) == 20_000_000
+
+
+@pytest.mark.parametrize("cut", [0, 8])
+def test_nothing_may_follow_the_end_of_a_brotli_body(cut: int) -> None:
+    """However the network cuts it."""
+    packed = brotli.compress(DATA) + b"trailing"
+    with pytest.raises(FetchError, match="damaged"):
+        list(inflate([packed[: len(packed) - cut], packed[len(packed) - cut :]], "br"))
+    assert b"".join(inflate([], "br")) == b""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import feedparser
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from feeds.intake.dates import parse_when
+from feeds.intake.parsers import feed as reader
 from feeds.intake.parsers.feed import parse_feed
 from feeds.intake.types import RawEntry
 from feeds.kernel.errors import BadInputError
 
 URL = "https://www.sl.example/rss/all.xml"
+GOLDEN = Path(__file__).parent.parent / "data" / "feeds"
 
 
 def rss(items: str, head: str = '<?xml version="1.0" encoding="UTF-8"?>') -> bytes:
@@ -202,3 +212,138 @@ def test_every_broken_real_file_gives_a_feed_or_one_sentence(real_data: Path) ->
             parse_feed(path.read_bytes(), {}, URL)
         except BadInputError as error:
             assert str(error).startswith(URL)
+
+
+# -- golden files: an input beside what it must be read as ---------------------------------------------
+
+
+def shown(path: Path) -> dict[str, Any]:
+    """A feed as read, in the form of the expected files."""
+    return json.loads(json.dumps(asdict(parse_feed(path.read_bytes(), {}, URL)), default=datetime.isoformat))
+
+
+INPUTS = sorted(path for path in GOLDEN.iterdir() if not path.name.endswith(".expected.json"))
+
+
+@pytest.mark.parametrize("path", INPUTS, ids=lambda path: path.name)
+def test_golden_files(path: Path) -> None:
+    assert shown(path) == json.loads((GOLDEN / f"{path.name}.expected.json").read_text())
+
+
+# -- about the feed itself ---------------------------------------------------------------------------
+
+
+def about(head: str, headers: dict[str, str] | None = None) -> tuple[int, str, str]:
+    spaces = 'xmlns:a="http://www.w3.org/2005/Atom" xmlns:sy="http://purl.org/rss/1.0/modules/syndication/"'
+    body = f'<rss version="2.0" {spaces}><channel>{head}</channel></rss>'.encode()
+    feed = parse_feed(body, headers or {}, URL)
+    return feed.ttl_s, feed.hub, feed.topic
+
+
+SELF = '<a:link rel="self" href="https://sl.example/f"/>'
+HUB = '<a:link rel="hub" href="https://hub.example/"/>'
+
+
+@pytest.mark.parametrize(("head", "wait"), [
+    ("<ttl>60</ttl>", 3600), ("<ttl> 5 </ttl>", 300), ("<ttl>0</ttl>", 0), ("<ttl>-5</ttl>", 0), ("<ttl>soon</ttl>", 0),
+    ("<ttl>999999999</ttl>", 366 * 86_400), ("<ttl>99999999999999999999</ttl>", 0), ("", 0),
+    ("<sy:updatePeriod>daily</sy:updatePeriod>", 86_400), ("<sy:updatePeriod>Hourly</sy:updatePeriod>", 3_600),
+    ("<sy:updatePeriod>weekly</sy:updatePeriod><sy:updateFrequency>7</sy:updateFrequency>", 86_400),
+    ("<sy:updatePeriod>daily</sy:updatePeriod><sy:updateFrequency>0</sy:updateFrequency>", 86_400),
+    ("<sy:updatePeriod>never</sy:updatePeriod>", 0), ("<ttl>1</ttl><sy:updatePeriod>daily</sy:updatePeriod>", 60),
+])  # fmt: skip
+def test_how_long_to_wait(head: str, wait: int) -> None:
+    assert about(head)[0] == wait
+    assert about(head + "<title>a</title><title>b</title>")[0] == wait  # the same from feedparser's path
+
+
+@pytest.mark.parametrize(("head", "link", "found"), [
+    (HUB + SELF, "", ("https://hub.example/", "https://sl.example/f")),
+    (SELF, "", ("", "")), (HUB, "", ("https://hub.example/", "")),
+    (HUB + SELF, '<https://h2.example/>; rel="hub"', ("https://h2.example/", "https://sl.example/f")),
+    (HUB + SELF, '<https://h2.example/>; rel=hub, </t>; rel="self"', ("https://h2.example/", "https://www.sl.example/t")),
+    ("", '<https://h2.example/?a,b>; title="x, y"; rel="next hub"', ("https://h2.example/?a,b", "")),
+    ("", '<javascript:x>; rel="hub"', ("", "")), ("", "<<<;;;>>> rel=hub", ("", "")),
+    ('<a:link rel="hub" href="http://[1"/><a:link rel="HUB" href="/hub"/>', "", ("https://www.sl.example/hub", "")),
+])  # fmt: skip
+def test_hub_and_topic(head: str, link: str, found: tuple[str, str]) -> None:
+    assert about(head, {"link": link})[1:] == found
+
+
+def test_many_tombstones_are_all_read() -> None:
+    stones = "".join(f'<at:deleted-entry ref="urn:{n}" when="2026-11-20T00:00:00Z"/>' for n in range(3))
+    body = f'<feed xmlns="http://www.w3.org/2005/Atom" xmlns:at="http://purl.org/atompub/tombstones/1.0">{stones}</feed>'
+    assert [one.guid for one in parse_feed(body.encode(), {}, URL).deleted] == ["urn:0", "urn:1", "urn:2"]
+
+
+# -- what may be in a feed -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [
+    "links", "authors", "tags", "contributors", "source", "image", "where", "cloud", "item", "generator_detail",
+    "s:detail", "p:parsed", "gml:pos", "gml:Point", "georss:where", "psc:chapter", "itunes:explicit",
+])  # fmt: skip
+def test_no_name_of_an_element_breaks_the_reading(name: str) -> None:
+    spaces = (
+        'xmlns:s="urn:summary" xmlns:p="urn:published" xmlns:gml="http://www.opengis.net/gml" '
+        'xmlns:georss="http://www.georss.org/georss" xmlns:psc="http://podlove.org/simple-chapters" '
+        'xmlns:itunes="http://www.itunes.com/DTDs/PodCast-1.0.dtd"'
+    )
+    item = f"<item><{name}>x</{name}><title>t</title><link>/1</link><{name} a='b'>x</{name}><author>y</author></item>"
+    body = f'<rss version="2.0" {spaces}><channel>{item}</channel></rss>'.encode()
+    try:
+        assert parse_feed(body, {}, URL).entries
+    except BadInputError as error:
+        assert str(error).startswith(URL) and str(error).count(". ") == 0
+
+
+@given(st.text(max_size=300))
+def test_any_text_gives_a_feed_or_one_sentence(text: str) -> None:
+    for body in (text.encode("utf-8", "replace"), rss(f"<item><title>{text}".encode("utf-8", "replace").decode())):
+        try:
+            parse_feed(body, {}, URL)
+        except BadInputError as error:
+            assert str(error).startswith(URL)
+
+
+@given(st.from_regex(reader._PLAIN_DATE, fullmatch=True))
+def test_dates_that_are_not_tried_can_be_read(date: str) -> None:
+    assert parse_when(date, ZoneInfo("UTC")) is not None
+
+
+# -- what we rely on in feedparser ---------------------------------------------------------------------
+
+
+def raw(body: bytes) -> Any:
+    return reader._parse(body, URL)
+
+
+def test_feedparser_keeps_bytes_as_they_are() -> None:
+    item = "<item><description>&lt;p onclick='x'&gt;&lt;script&gt;1&lt;/script&gt;&lt;a href='/x'&gt;</description></item>"
+    assert raw(rss(item)).entries[0].summary == "<p onclick='x'><script>1</script><a href='/x'>"  # nh3 cleans
+
+
+def test_feedparser_resolves_links_against_the_address_of_the_feed() -> None:
+    assert raw(rss("<item><link>/1</link></item>")).entries[0].link == "https://www.sl.example/1"
+
+
+def test_feedparser_expands_no_entity_and_takes_no_name_of_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "s"
+    secret.write_text("secret")
+    head = f"<!DOCTYPE r [<!ENTITY x SYSTEM '{secret.as_uri()}'>]>"
+    assert "secret" not in str(raw(rss("<item><title>&x;</title></item>", head)))
+    assert not raw(str(secret).encode()).get("version")
+
+
+def test_feedparser_keeps_a_date_without_zone_as_text() -> None:
+    item = raw(rss("<item><pubDate>2026-11-20 08:00:00</pubDate></item>")).entries[0]
+    assert dict.get(item, "published") == "2026-11-20 08:00:00" and dict.get(item, "updated") is None
+
+
+def test_feedparser_reads_what_is_broken() -> None:
+    found = raw(rss("<item><title>a & b"))
+    assert found.bozo and found.entries[0].title == "a & b"
+
+
+def test_feedparser_is_of_a_version_that_this_was_tested_with() -> None:
+    assert feedparser.__version__.startswith("6.0.")

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds.intake.sanitise import looks_like_html, plain_to_html, sanitise, strip_markup, to_text
+from feeds.intake.sanitise import (
+    _clean,
+    _is_plain,
+    looks_like_html,
+    plain_to_html,
+    sanitise,
+    strip_markup,
+    text_of,
+    to_text,
+)
 
 PIECES = st.sampled_from(
     [
@@ -193,3 +202,31 @@ def test_looks_like_html(text: str, html: bool) -> None:
 )
 def test_strip_markup(title: str, plain: str) -> None:
     assert strip_markup(title) == plain
+
+
+_SCRAPS = st.lists(
+    st.sampled_from(
+        [
+            "<p>", "</p>", "<b>", "</b>", "<i>", "</i>", "<a href='https://x.example/?a=1&b=2'>", "</a>", "<br>",
+            "<div>", "</div>", "<table>", "<tr>", "<td lang='a>b'>", "</td>", "</table>", "<ul>", "<li>", "</ul>",
+            "<pre>", "</pre>", "<h1>", "</h1>", "<span lang='zh\"'>", "</span>", "<q>", "</q>", "<hr>", "&lt;b&gt;",
+            "&amp;amp;", "&nbsp;", "文字", " a ", "\n", "<", ">", "3 < 4", "</p", "<sub>2</sub>", "<ruby>", "<rt>",
+            "<script>x</script>", "<dl><dt>", "<code>", "<ol start='3'>", "\r\n", "<blockquote>", "<s>", "<em>",
+        ]
+    ),
+    max_size=25,
+)  # fmt: skip
+
+
+@given(_SCRAPS)
+def test_cleaned_html_is_read_alike_the_fast_way_and_the_thorough_way(scraps: list[str]) -> None:
+    cleaned = sanitise("".join(scraps), base="https://x.example/")
+    assert text_of(cleaned) == to_text(cleaned)
+
+
+@given(_SCRAPS)
+def test_cleaning_is_stable_also_where_the_second_look_is_spared(scraps: list[str]) -> None:
+    cleaned = sanitise("".join(scraps), base="https://x.example/")
+    assert sanitise(cleaned, base="https://x.example/") == cleaned
+    if _is_plain(cleaned):
+        assert _clean(cleaned, "https://x.example/") == cleaned

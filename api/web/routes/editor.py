@@ -13,7 +13,9 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.web import listing, noticeview
+from api import source_views
+from api.jobs import overseeing
+from api.web import listing, noticeview, sourceview
 from api.web.access import Access, actor_of, form_of, may, services_of
 from api.web.forms import Problem, Sheet, check_sheet, desk_tag, place_names, read_sheet, sheet_of
 from api.web.pages import go, page, words_of
@@ -93,6 +95,9 @@ def desk(request: Request, tab: str = "") -> Response:
         tab=tab,
         sizes=sizes,
         found=listing.items(services, found, words),
+        alarms=source_views.alarms(services),
+        changes=len(overseeing.pending(services)),
+        why_held=lambda notice: sourceview.hold_reason(notice.reason, words),
     )
 
 
@@ -238,6 +243,7 @@ def _show_notice(request: Request, notice: Notice, *, status: int = 200, **more:
         revisions=revisions,
         log=log,
         names=names,
+        why_held=sourceview.hold_reason(notice.reason, words) if notice.state == "in_review" else "",
         tab="",
         **values,
     )

@@ -1,13 +1,13 @@
-"""Reads RSS and Atom with feedparser, raw: nothing sanitised, no date or title interpreted.
+"""Reads RSS, Atom and JSON feeds, raw: nothing sanitised, no date or title interpreted.
 
-The only import of feedparser. We find the encoding and refuse entities and deep nesting before it
-sees a byte; it never opens a file or an address. Called by ``feeds.intake.fetch``.
+Ordinary feeds are read by :mod:`feeds.intake.parsers.fast_feed`, all others by feedparser, which is
+imported only here. We find the encoding and refuse entities and deep nesting before either sees a
+byte; neither opens a file or an address. Called by ``feeds.intake.fetch``.
 """
 
 from __future__ import annotations
 
 import calendar
-import codecs
 import io
 import re
 import time
@@ -19,16 +19,21 @@ from xml.parsers import expat
 from zoneinfo import ZoneInfo
 
 import feedparser
+from feedparser.api import StrictFeedParser
+from lxml import etree
 from selectolax.lexbor import LexborHTMLParser
 
+from feeds.intake.charset import decode
 from feeds.intake.dates import parse_when
+from feeds.intake.parsers.fast_feed import MAX_ATTRIBUTES, Dialect, hardened, read_fast
+from feeds.intake.parsers.feed_about import About, read_about
+from feeds.intake.parsers.json_feed import is_json_feed, parse_json_feed
 from feeds.intake.types import Oddity, Parsed, RawEntry
 from feeds.kernel.errors import BadInputError
 
 MAX_SIZE = 20_000_000  # bytes
 MAX_DEPTH = 256
 MAX_ENTRIES = 5_000
-MAX_ATTRIBUTES = 256  # of one element; also namespaces of a feed
 _UTC = ZoneInfo("UTC")
 _ENTITIES = re.compile(r"<!ENTITY|<!DOCTYPE[^>]*\[", re.IGNORECASE)
 _ENTRY = re.compile(r"<(?:item|entry)[\s>]")
@@ -36,20 +41,40 @@ _OPENED = re.compile(r"<(?!br|hr|img|input|meta|link|p|li|td|tr)[A-Za-z][^<>]*(?
 _NAMESPACE = re.compile(r"xmlns:?[\w.-]{0,200}\s*=\s*[\"'][^\"'<>]{0,500}")
 _HUGE_TAG = re.compile(r"<[A-Za-z][^<>]{100000}")
 _FIRST_ELEMENT = re.compile(r"<[A-Za-z]")
-_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"'][^>]*\?>")
 _XML_HEAD = re.compile(r"\A\s*<\?xml[^>]*\?>")
-_CHARSET = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9._:-]+)", re.IGNORECASE)
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-# What Chinese servers call gb2312 or gbk is nearly always more than that.
-_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "x-gbk": "gb18030", "gb_2312-80": "gb18030"}
+# What XML has no place for, as a character or as a reference to one.
+_REFERENCE = r"&#(?:0*(?:[0-8]|1[124-9]|2\d|3[01])|x0*(?:[0-8bcefBCEF]|1[0-9a-fA-F]|[fF]{3}[eEfF]));"
+_ILLEGAL = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|{_REFERENCE}")
+_ILLEGAL_REFERENCE = re.compile(_REFERENCE.encode())
+_CONTROLS = bytes(n for n in range(32) if n not in b"\t\n\r")
 _FEED_TYPES = ("application/rss+xml", "application/atom+xml")
 _MAIL = re.compile(r"\S+@\S+")
+# Shapes of dates that dates.parse_when surely reads; asking it would cost more than the rest of an entry.
+_PLAIN_DATE = re.compile(
+    r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (?:0[1-9]|1\d|2[0-8]) "
+    r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (?:19|20)\d\d "
+    r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d (?:GMT|[+-](?:0\d|1[0-3])[0-5]\d)"
+    r"|(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])"
+    r"(?:[T ](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d)?)?)",
+    re.ASCII,
+)
+_VERSIONS = {
+    "rss090": "RSS 0.90",
+    "rss091n": "RSS 0.91",
+    "rss091u": "RSS 0.91",
+    "rss092": "RSS 0.92",
+    "rss093": "RSS 0.93",
+    "rss094": "RSS 0.94",
+    "rss10": "RSS 1.0",
+    "rss20": "RSS 2.0",
+    "rss": "RSS",
+    "atom01": "Atom 0.1",
+    "atom02": "Atom 0.2",
+    "atom03": "Atom 0.3",
+    "atom10": "Atom 1.0",
+    "atom": "Atom",
+    "cdf": "CDF",
+}
 
 
 def parse_feed(body: bytes, headers: Mapping[str, str], url: str) -> Parsed:
@@ -70,55 +95,108 @@ def parse_feed(body: bytes, headers: Mapping[str, str], url: str) -> Parsed:
     if len(body) > MAX_SIZE:
         raise BadInputError(f"{url} has {len(body)} bytes; a feed of at most {MAX_SIZE} is read.")
     text, oddities = decode(body, headers.get("content-type", ""))
-    _refuse_hostile(text, url)
-    found = _parse(text, url)
+    if is_json_feed(text):
+        return parse_json_feed(text, headers, url, oddities)
+    document = _as_utf8(text)
+    if _holds_illegal(document):
+        text = _without_illegal(text, oddities)
+        document = _as_utf8(text)
+    _refuse_many(text, url)
+    return _fast(document, headers, url, oddities) or _slow(text, document, headers, url, oddities)
+
+
+def _holds_illegal(document: bytes) -> bool:
+    if len(document.translate(None, _CONTROLS)) != len(document) or _ILLEGAL_REFERENCE.search(document):
+        return True
+    return b"\xef\xbf\xbe" in document or b"\xef\xbf\xbf" in document
+
+
+def _without_illegal(text: str, oddities: list[Oddity]) -> str:
+    """Take out what no XML reader accepts; a feed must not be lost for one stray character."""
+    cleaned, count = _ILLEGAL.subn("", text)
+    oddities.append(
+        Oddity(
+            0,
+            "",
+            "control-characters",
+            f"The feed held {count} characters that XML does not allow; they were taken out.",
+        )
+    )
+    return cleaned
+
+
+def _fast(document: bytes, headers: Mapping[str, str], url: str, oddities: list[Oddity]) -> Parsed | None:
+    read = read_fast(document, url, _DIALECT)
+    if read is None:
+        return None
+    about = read_about(read.root, headers, url)
+    return _parsed(read.title, read.link, read.lang, read.entries, oddities, about, read.version)
+
+
+def _slow(text: str, document: bytes, headers: Mapping[str, str], url: str, oddities: list[Oddity]) -> Parsed:
+    _refuse_shape(text, document, url)
+    found = _parse(document, url)
     if not found.get("version"):  # feedparser leaves it out where the body is empty
         raise BadInputError(_no_feed(text, url))
     feed = found.feed
     if found.bozo and not isinstance(found.bozo_exception, feedparser.CharacterEncodingOverride):
-        reason = str(found.bozo_exception)[:120]
+        reason = " ".join(str(found.bozo_exception).split())[:120]
         oddities.append(
             Oddity(0, "", "broken-xml", f"The feed is not well-formed ({reason}); what could be read was.")
         )
     entries = tuple(_entry(number, item, feed, url) for number, item in enumerate(found.entries, start=1))
+    title, link, lang = (_get(feed, name) for name in ("title", "link", "language"))
+    about = read_about(_tree(document), headers, url)
+    return _parsed(title, link, lang, entries, oddities, about, str(found.version))
+
+
+def _parsed(
+    title: str,
+    link: str,
+    lang: str,
+    entries: tuple[RawEntry, ...],
+    oddities: list[Oddity],
+    about: About,
+    version: str,
+) -> Parsed:
     return Parsed(
-        _get(feed, "title"), _get(feed, "link"), _get(feed, "language"), entries, tuple(oddities)
+        title,
+        link,
+        lang,
+        entries,
+        tuple(oddities),
+        deleted=about.deleted,
+        ttl_s=about.ttl_s,
+        hub=about.hub,
+        topic=about.topic,
+        format=_VERSIONS.get(version, version),
     )
 
 
-def decode(body: bytes, content_type: str) -> tuple[str, list[Oddity]]:
-    """Decode a document by BOM, XML declaration, header, UTF-8, GB18030, in this order of trust."""
-    for bom, encoding in _BOMS:
-        if body.startswith(bom):
-            return body.decode(encoding, "replace").removeprefix("\ufeff"), []
-    declared = _DECLARATION.search(body[:400].decode("latin-1"))
-    header = _CHARSET.search(content_type)
-    names = [match[1].lower() for match in (declared, header) if match]
-    for name in [*names, "utf-8", "gb18030"]:
-        try:
-            text = body.decode(_WIDER.get(name, name))
-        except (LookupError, UnicodeDecodeError):
-            continue
-        wrong = names and name not in names
-        return text, [_encoding_oddity(names[0], name)] if wrong else []
-    return body.decode("utf-8", "replace"), [_encoding_oddity(names[0] if names else "none", "damaged UTF-8")]
+def _tree(document: bytes) -> Any:
+    """The tree of the document as far as it can be built, or ``None``."""
+    try:
+        return etree.fromstring(document, hardened(recover=True))
+    except (etree.XMLSyntaxError, ValueError):
+        return None
 
 
-def _encoding_oddity(claimed: str, real: str) -> Oddity:
-    return Oddity(0, "", "wrong-encoding", f"The feed says its encoding is {claimed}; it was read as {real}.")
-
-
-def _refuse_hostile(text: str, url: str) -> None:
-    """Stop what would cost feedparser seconds or gigabytes: its time grows with the square of some shapes."""
+def _refuse_many(text: str, url: str) -> None:
+    """Stop what would cost seconds or gigabytes, as far as the bare text shows it."""
     first = _FIRST_ELEMENT.search(text)
     if _ENTITIES.search(text, 0, first.start() if first else len(text)):
         raise BadInputError(f"{url} defines XML entities, which no feed needs; it was not read.")
-    if len(_ENTRY.findall(text)) > MAX_ENTRIES:
+    some = text.count("<item") + text.count("<entry")
+    if some > MAX_ENTRIES and len(_ENTRY.findall(text)) > MAX_ENTRIES:
         raise BadInputError(f"{url} has more than {MAX_ENTRIES} entries; it was not read.")
-    if len(set(_NAMESPACE.findall(text))) > MAX_ATTRIBUTES:
+    if text.count("xmlns") > MAX_ATTRIBUTES and len(set(_NAMESPACE.findall(text))) > MAX_ATTRIBUTES:
         raise BadInputError(f"{url} declares more than {MAX_ATTRIBUTES} namespaces; it was not read.")
+
+
+def _refuse_shape(text: str, document: bytes, url: str) -> None:
+    """Stop the shapes of which feedparser's time grows with the square; libxml2 stops them by itself."""
     shape = _Shape()
-    if not shape.measure(_as_utf8(text)):
+    if not shape.measure(document):
         shape.estimate(text)
     if shape.depth > MAX_DEPTH:
         raise BadInputError(f"{url} nests elements deeper than {MAX_DEPTH}; it was not read.")
@@ -164,12 +242,16 @@ def _as_utf8(text: str) -> bytes:
     return _XML_HEAD.sub("", text, count=1).encode("utf-8", "replace")
 
 
-def _parse(text: str, url: str) -> Any:
+def _parse(document: bytes, url: str) -> Any:
     # A stream, never the bytes themselves: feedparser would try them as a file name first.
     headers = {"content-type": "application/xml; charset=utf-8", "content-location": url}
-    return feedparser.parse(
-        io.BytesIO(_as_utf8(text)), response_headers=headers, resolve_relative_uris=False, sanitize_html=False
-    )
+    try:
+        return feedparser.parse(
+            io.BytesIO(document), response_headers=headers, resolve_relative_uris=False, sanitize_html=False
+        )
+    except Exception as error:  # it meets names and values that its rules did not expect
+        kind = type(error).__name__
+        raise BadInputError(f"{url} is no feed that can be read ({kind}); it was not read.") from error
 
 
 def _entry(number: int, item: Any, feed: Any, url: str) -> RawEntry:
@@ -180,9 +262,10 @@ def _entry(number: int, item: Any, feed: Any, url: str) -> RawEntry:
         "body": body or summary,
         "summary": summary if body and summary != body else "",
         "published": _date(item, "published") or _date(item, "updated"),
+        "updated": _date(item, "updated"),
         "expires": _date(item, "expired"),
         "agency": _author(item),
-        "tags": [tag for tag in map(_tag, item.get("tags") or ()) if tag],
+        "tags": [tag for tag in map(_tag, _mappings(item, "tags")) if tag],
         "url": _get(item, "link"),
         "lang": _language(item) or _get(feed, "language"),
         "attachments": [*_enclosures(item, base or url)],
@@ -198,48 +281,79 @@ def _get(item: Any, name: str) -> str:
 
 
 def _body(item: Any) -> tuple[str, str]:
-    contents: Sequence[Any] = item.get("content") or ()
+    contents = _mappings(item, "content")
     best = max(
         contents, key=lambda one: (one.get("type") != "text/plain", len(one.get("value") or "")), default=None
     )
-    detail = best or item.get("summary_detail") or {}
+    detail = best or _mapping(item, "summary_detail")
     return (str((best or {}).get("value") or "").strip(), str(detail.get("base") or ""))
+
+
+def _mapping(item: Any, name: str) -> Mapping[str, Any]:
+    """A part of an entry; an element that happens to bear its name may have put text there."""
+    found = dict.get(item, name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _mappings(item: Any, name: str) -> Sequence[Mapping[str, Any]]:
+    found = dict.get(item, name)
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
 
 
 def _date(item: Any, name: str) -> str:
     """The date as written if we can read it, else as feedparser understood it."""
     raw = _get(item, name)
+    if not raw or _readable(raw):
+        return raw
     parsed = dict.get(item, f"{name}_parsed")
-    if raw and isinstance(parsed, time.struct_time) and parse_when(raw, _UTC) is None:
+    if not isinstance(parsed, time.struct_time):
+        return raw
+    try:
         return datetime.fromtimestamp(calendar.timegm(parsed), UTC).isoformat()
-    return raw
+    except (ValueError, OverflowError, OSError):
+        return raw
+
+
+def _readable(date: str) -> bool:
+    return _PLAIN_DATE.fullmatch(date) is not None or parse_when(date, _UTC) is not None
 
 
 def _author(item: Any) -> str:
     """The name of the issuer; an author that is only a mail address is nobody's name."""
-    detail = item.get("author_detail") or {}
-    name = str(detail.get("name") or "") or _get(item, "author") or _get(item, "publisher")
+    name = str(_mapping(item, "author_detail").get("name") or "")
+    name = name or _get(item, "author") or _get(item, "publisher")
     return "" if _MAIL.fullmatch(name) else name
 
 
-def _tag(tag: Any) -> str:
+def _tag(tag: Mapping[str, Any]) -> str:
     return str(tag.get("label") or tag.get("term") or "").strip()
 
 
 def _language(item: Any) -> str:
-    for name in ("content", "title_detail", "summary_detail"):
-        detail = item.get(name)
-        detail = detail[0] if isinstance(detail, list) and detail else detail
-        if isinstance(detail, Mapping) and detail.get("language"):
+    contents = _mappings(item, "content")
+    for detail in (*contents[:1], _mapping(item, "title_detail"), _mapping(item, "summary_detail")):
+        if detail.get("language"):
             return str(detail["language"])
     return ""
 
 
 def _enclosures(item: Any, url: str) -> Iterator[dict[str, str]]:
-    for link in item.get("links") or ():
+    for link in _mappings(item, "links"):
         if link.get("rel") == "enclosure" and link.get("href"):
             texts = {name: str(link.get(name) or "") for name in ("type", "title")}
             yield {"url": _join(url, str(link["href"])), **texts}
+
+
+def _rules() -> frozenset[str]:
+    """The names that feedparser has a rule for."""
+    return frozenset(
+        name.split("_", 2)[2] for name in dir(StrictFeedParser) if name.startswith(("_start_", "_end_"))
+    )
+
+
+_DIALECT = Dialect(
+    {space.lower(): prefix for space, prefix in StrictFeedParser.namespaces.items()}, _rules(), _readable
+)
 
 
 def _no_feed(text: str, url: str) -> str:

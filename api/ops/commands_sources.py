@@ -1,0 +1,393 @@
+"""Commands about sources: list, show, test, add, change, poll, pause, release, OPML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+
+from api.jobs.polling import Done, poll, poll_due
+from api.jobs.trying import Trial, candidate, try_source
+from api.ops import console
+from api.ops import source_options as options
+from api.ops import source_texts as texts
+from api.ops.commands_opml import export_opml, import_opml
+from api.source_views import overview, readable, view
+from api.wiring import Services
+from feeds.intake.sources import Source
+from feeds.kernel.errors import MycityError, UsageError
+
+_LINES = 12  # of a kept body, unless all of it is asked for
+
+Kind = Annotated[
+    str, typer.Option(help="feed, json, html, csv or cap; default: feed, or what the file says.")
+]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option("--file", "--recipe", help="How a list is read, and settings; see docs/sources.md."),
+]
+Slug = Annotated[str, typer.Option(help="Short name for commands; default: made from the address.")]
+Name = Annotated[str, typer.Option(help="How people call it; default: its own title.")]
+Agency = Annotated[str, typer.Option(help="The office that publishes it, for entries that name none.")]
+Place = Annotated[str, typer.Option(help="Code of the place it speaks for; default: the city.")]
+Licence = Annotated[str, typer.Option(help="Licence or attribution shown with each entry.")]
+Lang = Annotated[str, typer.Option(help="Language of its entries, e.g. en; default: what it says.")]
+Minutes = Annotated[int | None, typer.Option(help="Poll at most this often (default 60).", min=5)]
+Release = Annotated[str, typer.Option(help="publish at once, or review by an editor first.")]
+Rules = Annotated[
+    list[str] | None,
+    typer.Option("--rule", help="A keyword rule, e.g. 'exclude title: 招聘'; may be given again."),
+]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", help="kind:code for every entry; may be given again.")
+]
+FullText = Annotated[
+    bool | None,
+    typer.Option("--full-text/--no-full-text", help="Fetch the page of each new entry for its text."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be stored; store nothing.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    group = typer.Typer(
+        no_args_is_help=True, help="Upstream sources: add, list, show, test, poll, pause, OPML."
+    )
+    for name, command in (
+        ("add", sources_add),
+        ("list", sources_list),
+        ("show", sources_show),
+        ("test", sources_test),
+        ("change", sources_change),
+        ("poll", sources_poll),
+        ("pause", sources_pause),
+        ("release", sources_release),
+        ("import-opml", import_opml),
+        ("export-opml", export_opml),
+    ):
+        group.command(name)(command)
+    app.add_typer(group, name="sources")
+    app.command("alert")(alert)
+
+
+def sources_list(
+    alarms: Annotated[bool, typer.Option("--alarms", help="Only those that need a person.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also what is never polled: files and the desk.")
+    ] = False,
+) -> None:
+    """List sources with how they are doing."""
+    with console.services() as services:
+        found = overview(services, polled_only=not all_)
+        shown = [one for one in found if one.health.alarm] if alarms else found
+        now = services.clock.now()
+        if console.options.json:
+            console.say("", sources=[texts.view_values(one) for one in shown])
+            return
+        console.table(
+            "Sources 信源", texts.LIST_COLUMNS, [texts.list_row(one, now) for one in shown], "sources"
+        )
+        for one in shown:
+            if one.health.alarm:
+                console.say(f"⚠ {one.source.slug}: {one.health.en}")
+        if not shown:
+            console.say(
+                "No source needs you." if alarms else "No source yet; `mycity sources add URL` adds one."
+            )
+
+
+def sources_show(
+    slug: str,
+    body: Annotated[
+        bool, typer.Option("--body", help="Print the kept answer whole (its first 64 KB).")
+    ] = False,
+) -> None:
+    """Show everything about one source: settings, health, last polls, the answers kept for diagnosis."""
+    with console.services() as services:
+        one, now = view(services, slug), services.clock.now()
+        answers, polls = services.sources.answers(slug), services.sources.polls(slug, limit=10)
+        if console.options.json:
+            kept = [
+                {"which": a.which, "at": a.at, "status": a.status, "url": a.url, "headers": dict(a.headers),
+                 "bytes": a.bytes, "body": readable(a, a.bytes if body else 2000)}
+                for a in answers
+            ]  # fmt: skip
+            log = [{name: getattr(row, name) for name in row.__slots__} for row in polls]
+            console.say("", **texts.view_values(one), answers=kept, log=log)
+            return
+        good = next((answer.headers for answer in answers if answer.which == "good"), None)
+        console.say(f"{one.source.slug}: {one.health.en}")
+        for name, value in (
+            *texts.setting_lines(one.source),
+            ("last good", texts.ago(one.source.last_ok_at, now)),
+            ("next poll", texts.next_text(one.source, now, good)),
+            ("new a week", texts.sparkline(one.weeks) or "less than a week of history"),
+        ):
+            console.say(
+                "\n".join(f"  {name if not n else '':<11} {line}" for n, line in enumerate(value.split("\n")))
+            )
+        rows = [
+            (
+                texts.ago(row.at, now),
+                row.status or "-",
+                f"{row.seconds:.1f} s",
+                row.entries,
+                row.new,
+                row.changed,
+                row.error,
+            )
+            for row in polls
+        ]
+        if rows:
+            columns = ("when", "status", "took", "entries", "new", "changed", "error")
+            console.table("Last polls 最近抓取", columns, rows, "polls")
+        for answer in answers:
+            console.say(
+                f"\nKept answer ({answer.which}), {texts.ago(answer.at, now)}: "
+                f"{answer.status} {answer.url}, {answer.bytes} bytes"
+            )
+            for name, value in answer.headers.items():
+                console.say(f"  {name}: {value}")
+            text = readable(answer, len(answer.body))
+            console.say(text if body else "\n".join(line[:200] for line in text.splitlines()[:_LINES]))
+
+
+def sources_test(
+    target: Annotated[str, typer.Argument(help="An address, or the short name of a source.")] = "",
+    kind: Kind = "",
+    file: RecipeFile = None,
+    rule: Rules = None,
+) -> None:
+    """Ask once and explain every step; store nothing."""
+    with console.services() as services:
+        settings = options.read_options(services, url=target, kind=kind, file=file, rules=rule)
+        source = options.meant(services, target, settings)
+        with _working("Asking 抓取"):
+            trial = try_source(services, source)
+        _say_trial(trial, services.zone)
+        if trial.failed:
+            raise typer.Exit(1)
+
+
+def sources_add(
+    url: Annotated[str, typer.Argument(help="Its address; may also stand in the file.")] = "",
+    slug: Slug = "",
+    name: Name = "",
+    kind: Kind = "",
+    file: RecipeFile = None,
+    agency: Agency = "",
+    place: Place = "",
+    licence: Licence = "",
+    lang: Lang = "",
+    minutes: Minutes = None,
+    release: Release = "",
+    rule: Rules = None,
+    tag: Tags = None,
+    full_text: FullText = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Add a source after looking at it once: a feed, a list (JSON, HTML, CSV) or warnings (CAP)."""
+    with console.services() as services:
+        settings = options.read_options(
+            services, url=url, slug=slug, name=name, kind=kind, file=file, agency=agency, place=place,
+            licence=licence, lang=lang, minutes=minutes, release=release, rules=rule, tags=tag,
+            full_text=full_text,
+        )  # fmt: skip
+        if not settings.get("url"):
+            raise UsageError("Give the address of the source, here or as `url` in the file.")
+        with _working("Asking 抓取"):
+            trial = try_source(
+                services, candidate(at=services.clock.now(), **options.whole(services, settings))
+            )
+        if dry_run or trial.preview is None:
+            _say_preview(trial, services.zone)
+            if trial.preview is None:
+                raise typer.Exit(1)
+            return
+        parsed = trial.preview.prepared.parsed
+        settings.setdefault("name", parsed.title or settings["url"])
+        settings.setdefault("lang", parsed.lang)
+        settings.setdefault("slug", options.slug_of(settings["url"]))
+        source = services.sources.add(**options.whole(services, settings), at=services.clock.now())
+        entries = trial.preview.prepared.read
+        console.say(
+            f"Added {source.slug} ({source.name}, {entries} entries now); `mycity sources poll` reads it.",
+            slug=source.slug,
+            name=source.name,
+            entries=entries,
+        )
+
+
+def sources_change(
+    slug: str,
+    url: Annotated[str, typer.Option(help="Its new address.")] = "",
+    name: Name = "",
+    kind: Kind = "",
+    file: RecipeFile = None,
+    agency: Agency = "",
+    place: Place = "",
+    licence: Licence = "",
+    lang: Lang = "",
+    minutes: Minutes = None,
+    release: Release = "",
+    rule: Rules = None,
+    tag: Tags = None,
+    full_text: FullText = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Change settings of a source; rules and tags are replaced as a whole (--rule "" takes them away)."""
+    with console.services() as services:
+        settings = options.read_options(
+            services, url=url, name=name, kind=kind, file=file, agency=agency, place=place, licence=licence,
+            lang=lang, minutes=minutes, release=release, rules=rule, tags=tag, full_text=full_text,
+        )  # fmt: skip
+        settings.pop("slug", None)
+        if not settings:
+            raise UsageError(
+                "Say what to change, e.g. --release review; `mycity sources show` shows what is."
+            )
+        if dry_run:
+            source = services.sources.by_slug(slug)
+            with _working("Asking 抓取"):
+                trial = try_source(services, options.replaced(source, settings))
+            _say_preview(trial, services.zone)
+            return
+        changed = services.sources.change(slug, at=services.clock.now(), **settings)
+        console.say(
+            f"Changed {', '.join(settings)} of {changed.slug}; it is read again soon.",
+            slug=slug,
+            changed=list(settings),
+        )
+
+
+def sources_pause(slug: str, resume: Annotated[bool, typer.Option("--resume")] = False) -> None:
+    """Stop polling a source, or go on with --resume."""
+    with console.services() as services:
+        services.sources.pause(slug, not resume)
+        console.say(f"{slug} is {'polled again' if resume else 'paused'}.", slug=slug, paused=not resume)
+
+
+def sources_release(slug: str) -> None:
+    """Let a source go on that was held because most of an answer suddenly looked new."""
+    with console.services() as services:
+        services.sources.release(slug, at=services.clock.now())
+        console.say(
+            f"{slug} is polled again; what it says next is taken as archive.", slug=slug, released=True
+        )
+
+
+def sources_poll(
+    slug: Annotated[str, typer.Argument(help="Only this source; default: all that are due.")] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Poll sources and store what is new."""
+    with console.services() as services:
+        one = [services.sources.by_slug(slug)] if slug else None
+        if dry_run:
+            _dry_run(services, one or services.sources.due(services.clock.now()))
+            return
+        failures: list[tuple[Source, MycityError]] = []
+        with console.progress({"poll": "Polling 抓取"}) as bar:
+            shown: dict[str, Any] = {
+                "failed": lambda source, error: failures.append((source, error)),
+                "progress": lambda finished, total: bar("poll", finished, total),
+            }
+            done = poll(services, one, **shown) if one else poll_due(services, **shown)
+        _say_polled(done, failures)
+        if failures:
+            raise typer.Exit(1)
+
+
+def alert(file: Path) -> None:
+    """Take in a CAP warning from a file, at once."""
+    raise NotImplementedError(file)
+
+
+# -- shared ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _working(label: str) -> Iterator[None]:
+    """Show on a terminal that something is under way."""
+    shown = Console(stderr=True)
+    if not shown.is_terminal or console.options.json:
+        yield
+        return
+    with shown.status(label):
+        yield
+
+
+def _say_polled(done: Done, failures: Sequence[tuple[Source, MycityError]]) -> None:
+    """Counts of those that answered as a table, and a sentence for each that did not."""
+    columns = ("source", "read", "new", "changed", "same", "held", "duplicates", "withdrawn", "oddities")
+    rows = [
+        (s.slug, r.read, r.new, r.changed, r.same, r.held, r.duplicates, r.withdrawn, len(r.oddities))
+        for s, r in done
+    ]
+    if console.options.json:
+        polled = [dict(zip(columns, row, strict=True)) for row in rows]
+        console.say("", polled=polled, failed=[{"source": s.slug, "error": str(e)} for s, e in failures])
+        return
+    if rows or not failures:
+        console.table("Polled 已抓取", columns, rows, "polled")
+    for source, report in done:
+        for oddity in report.oddities:
+            if oddity.problem == "flood-held":
+                console.say(f"⚠ {source.slug}: {oddity.message}")
+    for source, error in failures:
+        console.say(f"✗ {source.slug}: {error}")
+
+
+def _dry_run(services: Services, chosen: Sequence[Source]) -> None:
+    failed = False
+    for source in chosen:
+        with _working(f"Asking {source.slug}"):
+            trial = try_source(services, source)
+        failed = failed or trial.failed
+        _say_preview(trial, services.zone)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _say_trial(trial: Trial, zone: ZoneInfo) -> None:
+    if console.options.json:
+        console.say("", **texts.trial_values(trial, zone))
+        return
+    for line in texts.trial_lines(trial):
+        console.say(line)
+    if trial.body:
+        console.say("What came begins with:")
+        console.say(trial.body.decode("utf-8", "replace")[:400])
+
+
+def _say_preview(trial: Trial, zone: ZoneInfo) -> None:
+    """Show what would be stored; where a step failed, the steps."""
+    if trial.preview is None:
+        _say_trial(trial, zone)
+        return
+    rows = texts.preview_rows(trial.preview, zone)
+    if console.options.json:
+        console.say("", source=trial.source.slug, entries=rows)
+        return
+    columns = ("would be", "date", "title", "agency", "tags", "oddities", "address")
+    shown = [
+        (
+            row["action"] + (f", held: {row['held']}" if row["held"] else ""),
+            row["date"][:10],
+            row["title"][:80],
+            row["agency"],
+            " ".join(row["tags"]),
+            " ".join(row["oddities"]),
+            row["url"],
+        )
+        for row in rows
+    ]
+    console.table(f"Would be stored 将会存入 ({len(rows)}, {trial.source.name})", columns, shown, "entries")
+    skipped = len(trial.preview.prepared.skipped)
+    if skipped:
+        console.say(f"{skipped} more would be left out by keyword rules.")

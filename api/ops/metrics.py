@@ -1,0 +1,131 @@
+"""What a monitoring system should know, read from the database at the moment it asks.
+
+Nothing is counted in memory: the pages and the scheduler may be two processes, and both tell the same.
+A handful of set-based queries an answer, whatever the number of sources. No figure names a person.
+Called by ``api.web.routes.metrics``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, get_args
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from feeds.intake.health import History, State, health
+from feeds.intake.sources import Source
+
+if TYPE_CHECKING:
+    from api.wiring import Services
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+# No history is looked up here: an alarm that needs one was found, and stored, when it was looked up.
+_NOT_LOOKED_UP = History()
+
+
+def metrics_text(services: Services) -> bytes:
+    """Return every figure in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Reading(services))
+    return generate_latest(registry)
+
+
+class _Reading(Collector):
+    """One look at the database."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Promise nothing beforehand, so that registering asks no database."""
+        return []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield every family."""
+        services, now = self._services, self._services.clock.now()
+        polled = [source for source in services.sources.list() if source.url]
+        yield from _sources(polled, now)
+        yield from _notices(services)
+        yield from _outbox(services, now)
+
+
+def _sources(sources: Sequence[Source], now: datetime) -> Iterator[GaugeMetricFamily]:
+    verdicts = [(source, health(source, _NOT_LOOKED_UP, now)) for source in sources]
+    states = Counter(verdict.state for _, verdict in verdicts)
+    yield _family(
+        "sources",
+        "Polled sources by state.",
+        ("state",),
+        [((name,), states[name]) for name in get_args(State)],
+    )
+    yield _family(
+        "source_alarm",
+        "1 for each source that needs a person; why is in the label.",
+        ("source", "alarm"),
+        [((source.slug, verdict.alarm), 1) for source, verdict in verdicts if verdict.alarm],
+    )
+    yield _family(
+        "source_success_age_seconds",
+        "Seconds since a source last answered well; absent where it never did.",
+        ("source",),
+        [((s.slug,), (now - s.last_ok_at).total_seconds()) for s in sources if s.last_ok_at],
+    )
+    yield _family(
+        "source_due_seconds",
+        "Seconds until a source is asked again; below zero it is late.",
+        ("source",),
+        [
+            ((s.slug,), (s.next_poll_at - now).total_seconds())
+            for s in sources
+            if s.next_poll_at and not s.paused and s.held_at is None and s.gone_at is None
+        ],
+    )
+    for name, text, column in (
+        ("source_polls", "Good polls of a source so far; 0 again after a release.", "polls"),
+        ("source_failures", "Failed polls of a source since its last good one.", "failures"),
+        ("source_entries", "Entries of a source's last full answer.", "last_entries"),
+    ):
+        yield _family(name, text, ("source",), [((s.slug,), getattr(s, column)) for s in sources])
+
+
+def _notices(services: Services) -> Iterator[GaugeMetricFamily]:
+    by_state = services.notices.counts().by_state
+    yield _family(
+        "notices", "Notices by state.", ("state",), [((name,), count) for name, count in by_state.items()]
+    )
+    yield _family(
+        "notices_held", "Notices that wait for an editor.", (), [((), by_state.get("in_review", 0))]
+    )
+
+
+def _outbox(services: Services, now: datetime) -> Iterator[GaugeMetricFamily]:
+    status = services.outbox.status(now)
+    yield _family(
+        "outbox",
+        "Messages by channel and state.",
+        ("channel", "state"),
+        [((c, state), n) for c, states in status.counts.items() for state, n in states.items()],
+    )
+    yield _family(
+        "outbox_oldest_due_seconds",
+        "How long the oldest message that is due has waited; 0 where none is.",
+        (),
+        [((), status.oldest_due_seconds or 0)],
+    )
+    yield _family(
+        "outbox_paused", "1 for each switched-off channel; `all` is the one switch for everything.",
+        ("channel",), [((channel or "all",), 1) for channel in status.paused],
+    )  # fmt: skip
+
+
+def _family(
+    name: str, text: str, labels: Sequence[str], values: Sequence[tuple[tuple[str, ...], float]]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"mycity_{name}", text, labels=labels)
+    for named, value in values:
+        family.add_metric(named, value)
+    return family

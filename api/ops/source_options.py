@@ -1,0 +1,103 @@
+"""Reads what a person says about a source on the command line or in a file.
+
+Joins and looks up; the store of sources checks values. Called by ``api.ops.commands_sources`` and
+``api.ops.commands_opml``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from api.jobs.trying import candidate
+from api.wiring import Services
+from feeds.intake.sources import Source
+from feeds.kernel.errors import UsageError
+from feeds.kernel.ids import content_hash
+
+
+def read_options(
+    services: Services,
+    *,
+    file: Path | None = None,
+    minutes: int | None = None,
+    rules: list[str] | None = None,
+    tags: list[str] | None = None,
+    full_text: bool | None = None,
+    **texts_: str,
+) -> dict[str, Any]:
+    """Join what the file says and what the options say; an option wins. Only what was given is there."""
+    made: dict[str, Any] = {}
+    if file is not None:
+        from feeds.intake.recipes import load_recipe_file
+
+        made, recipe = load_recipe_file(read_bytes(file).decode("utf-8", "replace"))
+        if recipe is not None:
+            made["recipe"] = recipe.to_mapping()
+        if "minutes" in made:
+            made["interval_s"] = made.pop("minutes") * 60
+    made |= {name: text for name, text in texts_.items() if text}
+    given = {"rules": rules, "tags": tags, "full_text": full_text}
+    made |= {name: value for name, value in given.items() if value is not None}
+    if minutes is not None:
+        made["interval_s"] = minutes * 60
+    for tag in made.get("tags") or ():
+        if tag.strip() and not services.city.known(tag):
+            near = ", ".join(services.city.suggest(tag))
+            raise UsageError(f"There is no tag {tag!r} in this city; nearest: {near}.")
+    if made.get("place") and made["place"] not in services.city.places:
+        raise UsageError(f"There is no place {made['place']!r} in this city; use a code of its places.")
+    return made
+
+
+def whole(services: Services, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the city's own where none was given."""
+    return {"place": services.city.place, "timezone": services.zone.key} | dict(settings)
+
+
+def meant(services: Services, target: str, settings: Mapping[str, Any]) -> Source:
+    """The source that is meant, with settings changed, or a new one for an address."""
+    if target and "://" not in target:
+        return replaced(services.sources.by_slug(target), {k: v for k, v in settings.items() if k != "url"})
+    stored = next(
+        (one for one in services.sources.list() if one.url and one.url == settings.get("url")), None
+    )
+    if stored is not None:
+        return replaced(stored, settings)
+    if not settings.get("url"):
+        raise UsageError("Give an address, or the short name of a source.")
+    return candidate(at=services.clock.now(), **whole(services, settings))
+
+
+def replaced(source: Source, settings: Mapping[str, Any]) -> Source:
+    """A source with some settings changed, as they would be stored; nothing is stored.
+
+    Raises:
+        UsageError: If one does not fit.
+    """
+    from feeds.intake.source_settings import checked
+
+    beside = {"kind": source.kind, "url": source.url, "recipe": source.recipe}
+    made = checked(beside | dict(settings))
+    return replace(source, **{name: made[name] for name in settings if name != "slug"})
+
+
+def read_bytes(file: Path) -> bytes:
+    """Read a file that a person named.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read ({error.strerror}); check the path.") from error
+
+
+def slug_of(url: str) -> str:
+    """Make a short name from an address: its host and path, and a few characters of its digest."""
+    words = re.sub(r"[^a-z0-9]+", "-", url.lower().split("//")[-1].split("?")[0]).strip("-")
+    return f"{words[:40].strip('-')}-{content_hash(url)[:6]}"

@@ -1,0 +1,402 @@
+"""What notices are recognised by, stored and looked up; groups of notices that are one document.
+
+Half of :class:`feeds.catalogue.store.NoticeStore`, which everybody uses. It decides nothing: whether two
+notices are alike is said by :func:`feeds.catalogue.identity.likeness`. Every public method is one
+transaction; the functions below work inside one that is already open.
+
+A group is the notices joined by certain links (``duplicate_of``, ``reprints``). Of its released members
+the one that was public first leads and is picked for all; the others name it in ``lead_id``. When the
+lead leaves the public, the next one takes its place in the same transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, distinct, func, or_, select, text, update
+
+from feeds.catalogue.identity import Identity, StoredIdentity, identity_of
+from feeds.catalogue.notices import KnownMessage, NewNotice, NoticeContent, PendingChange
+from feeds.catalogue.rows import insert_plain, key_rows, plain_text, print_row
+from feeds.catalogue.tables import (
+    notice,
+    notice_key,
+    notice_link,
+    notice_print,
+    notice_revision,
+    pending_change,
+)
+from feeds.kernel.db import Database, chunks, insert_missing, upsert
+
+INTAKE = "intake"  # the actor of revisions that came from upstream
+_CERTAIN = ("duplicate_of", "reprints")
+_GROUP_MOST = 200
+_LATEST = 500  # of a source's notices, among which vanished ones are looked for
+_RETURN_WEIGHT = 3  # how much more a change back to an earlier text counts
+
+# Of a key that stands under more notices than :most only the newest are looked at: a boilerplate
+# text costs no more than any other, and which ones are looked at does not depend on chance.
+_LOOK_ALIKES = """
+SELECT k.key, p.notice_id, p.source_id, n.lead_id, n.state, p.title_key, p.doc_key, p.agency_key,
+       p.url_key, p.day, p.simhash, p.size, p.lang
+FROM (SELECT {wanted} AS key {source}) AS w
+{join} notice_key AS k ON k.key = w.key AND k.notice_id >= COALESCE(
+    (SELECT x.notice_id FROM notice_key AS x WHERE x.key = w.key
+     ORDER BY x.notice_id DESC LIMIT 1 OFFSET :skip), 0)
+JOIN notice_print AS p ON p.notice_id = k.notice_id AND {other}
+JOIN notice AS n ON n.id = k.notice_id
+"""
+_DIALECTS = {
+    "sqlite": text(
+        _LOOK_ALIKES.format(
+            wanted="value",
+            source="FROM json_each(:keys)",
+            join="CROSS JOIN",  # SQLite keeps the order of a cross join: keys first
+            other="p.source_id IS NOT :source_id",
+        )
+    ),
+    "postgresql": text(
+        _LOOK_ALIKES.format(
+            wanted="unnest(CAST(:keys AS bigint[]))",
+            source="",
+            join="JOIN",
+            other="p.source_id IS DISTINCT FROM CAST(:source_id AS bigint)",
+        )
+    ),
+}
+
+
+class IdentityStore:
+    """Finds notices by what they are recognised by, and keeps what waits for an editor."""
+
+    _db: Database
+
+    # -- look-alikes -------------------------------------------------------------------------------
+
+    def look_alikes(
+        self, identities: Sequence[Identity], *, not_source: int | None, limit: int = 50
+    ) -> list[list[StoredIdentity]]:
+        """Find the stored notices of other sources that share a key with each identity.
+
+        Args:
+            identities: Of notices that are about to be stored.
+            not_source: Their source, whose own notices are left out; ``None`` for the desk.
+            limit: Most notices looked at for one key, the newest ones, and most for one identity,
+                those that share most keys; ties go to the smaller id.
+
+        Returns:
+            A list for each identity, in the order given.
+        """
+        wanted = list(dict.fromkeys(key for one in identities for key in one.keys))
+        if not wanted:
+            return [[] for _ in identities]
+        with self._db.read() as connection:
+            rows = [
+                row for part in chunks(wanted, 5000) for row in _sharing(connection, part, not_source, limit)
+            ]
+        if not rows:
+            return [[] for _ in identities]
+        by_key: dict[int, list[Any]] = defaultdict(list)
+        for row in rows:
+            by_key[row[0]].append(row)
+        return [_candidates(one, by_key, limit) for one in identities]
+
+    def groups(self, ids: Collection[int]) -> dict[int, list[tuple[int, int | None]]]:
+        """Return the others of each lead's group: lead → (notice, source) of each, by id.
+
+        Args:
+            ids: Of notices; those that lead nobody are missing from the answer.
+        """
+        found: dict[int, list[tuple[int, int | None]]] = defaultdict(list)
+        with self._db.read() as connection:
+            for part in chunks(list(ids)):
+                query = select(notice.c.lead_id, notice.c.id, notice.c.source_id)
+                for row in connection.execute(query.where(notice.c.lead_id.in_(part)).order_by(notice.c.id)):
+                    found[row.lead_id].append((row.id, row.source_id))
+        return dict(found)
+
+    def backfill_identities(self, batch: int = 500) -> int:
+        """Work out what older notices are recognised by; call until it returns 0.
+
+        No links are made: what was picked twice before stays as it was.
+
+        Returns:
+            How many notices were done, at most ``batch``.
+        """
+        query = (
+            select(notice.c.id, notice.c.source_id, notice.c.body, notice.c.details)
+            .outerjoin(notice_print, notice_print.c.notice_id == notice.c.id)
+            .where(notice_print.c.notice_id.is_(None), notice.c.state != "purged")
+            .order_by(notice.c.id)
+            .limit(batch)
+        )
+        with self._db.write() as connection:
+            rows = connection.execute(query).all()
+            for row in rows:
+                content = NoticeContent.from_dict(row.details | {"body": row.body})
+                replace_identity(connection, row.id, row.source_id, identity_for(content))
+            return len(rows)
+
+    # -- warnings ----------------------------------------------------------------------------------
+
+    def cap_known(self, keys: Sequence[int], *, source_id: int | None = None) -> dict[int, KnownMessage]:
+        """Return what is stored under the keys of warnings' messages.
+
+        Args:
+            keys: :func:`feeds.catalogue.identity.key_of` of messages.
+            source_id: Where several notices stand under a key, that source's is returned; else the
+                first of them, and last of all that the message was cancelled before it came.
+        """
+        found: dict[int, KnownMessage] = {}
+        columns = (notice_key.c.key, notice_key.c.notice_id, notice.c.guid, notice.c.source_id)
+        with self._db.read() as connection:
+            for part in chunks(list(dict.fromkeys(keys))):
+                query = (
+                    select(*columns, notice.c.state, notice.c.details)
+                    .outerjoin(notice, notice.c.id == notice_key.c.notice_id)
+                    .where(notice_key.c.key.in_(part))
+                    .order_by(notice_key.c.notice_id)
+                )
+                for row in sorted(
+                    connection.execute(query), key=lambda r: (r.notice_id == 0, r.source_id != source_id)
+                ):
+                    found.setdefault(row.key, _message(row))
+        return found
+
+    def add_keys(self, notice_id: int, keys: Iterable[int]) -> None:
+        """Remember more keys of a notice; 0 stands for a message that was cancelled before it came."""
+        rows = [{"key": key, "notice_id": notice_id} for key in dict.fromkeys(keys)]
+        with self._db.write() as connection:
+            insert_missing(connection, notice_key, rows, ["key", "notice_id"])
+
+    # -- changes that upstream makes -----------------------------------------------------------------
+
+    def recent_changes(self, ids: Iterable[int], since: datetime) -> dict[int, int]:
+        """Count the changes that upstream made to notices, for the cap on flapping ones.
+
+        A change back to a text that was there before weighs four times as much as a new text.
+
+        Args:
+            ids: Of notices; those without a change are missing from the answer.
+            since: The earliest change that counts.
+        """
+        columns = notice_revision.c
+        found: dict[int, int] = {}
+        with self._db.read() as connection:
+            for part in chunks(list(dict.fromkeys(ids))):
+                query = (
+                    select(columns.notice_id, func.count(), func.count(distinct(columns.content)))
+                    .where(
+                        columns.notice_id.in_(part),
+                        columns.revision > 1,
+                        columns.actor == INTAKE,
+                        columns.made_at >= since,
+                    )
+                    .group_by(columns.notice_id)
+                )
+                for notice_id, changes, texts in connection.execute(query):
+                    found[notice_id] = changes + _RETURN_WEIGHT * (changes - texts)
+        return found
+
+    def vanished(
+        self, source_id: int, seen_guids: Collection[str], since: datetime, limit: int
+    ) -> list[tuple[str, str]]:
+        """List recent released notices of a source that its answer does not name any more.
+
+        Args:
+            source_id: The source.
+            seen_guids: What its answer names.
+            since: How fresh a notice must be to count.
+            limit: Most notices returned, the last stored first; those without an address are left out.
+
+        Returns:
+            (guid, address) of each.
+        """
+        recent = (
+            select(notice.c.id, notice.c.guid)
+            .where(notice.c.source_id == source_id)
+            .order_by(notice.c.id.desc())
+            .limit(_LATEST)
+        )
+        with self._db.read() as connection:
+            ids = [row.id for row in connection.execute(recent) if row.guid not in seen_guids]
+            query = select(notice.c.id, notice.c.guid, notice.c.details).where(
+                notice.c.id.in_(ids), notice.c.state == "released", notice.c.fresh_at >= since
+            )
+            rows = connection.execute(query.order_by(notice.c.id.desc())).all() if ids else []
+        return [(row.guid, row.details["url"]) for row in rows if row.details.get("url")][:limit]
+
+    def hold_change(self, notice_id: int, content: NoticeContent, *, at: datetime, reason: str) -> None:
+        """Keep what upstream now says of a public notice until an editor has looked; the latest counts."""
+        row = {"notice_id": notice_id, "content": content.to_dict(), "at": at, "reason": reason}
+        with self._db.write() as connection:
+            upsert(connection, pending_change, [row], ["notice_id"])
+
+    def pending_changes(self, limit: int = 200) -> list[PendingChange]:
+        """List the changes that wait for an editor, the longest waiting first."""
+        query = select(pending_change).order_by(pending_change.c.at, pending_change.c.notice_id).limit(limit)
+        with self._db.read() as connection:
+            return [_pending(row) for row in connection.execute(query)]
+
+    def take_change(self, notice_id: int) -> PendingChange | None:
+        """Remove and return the change of a notice that waits, or ``None``; only one caller gets it."""
+        statement = delete(pending_change).where(pending_change.c.notice_id == notice_id)
+        with self._db.write() as connection:
+            row = connection.execute(statement.returning(*pending_change.c)).one_or_none()
+            return _pending(row) if row else None
+
+
+def identity_for(content: NoticeContent) -> Identity:
+    """Work out an identity from content alone, for whoever has not done so before."""
+    return identity_of(content, plain_text(content.body))
+
+
+def add_identities(connection: Connection, ids: Sequence[int], notices: Sequence[NewNotice]) -> None:
+    """Store what new notices are recognised by, and their links to what they repeat."""
+    pairs = [(i, n, n.identity or identity_for(n.content)) for i, n in zip(ids, notices, strict=True)]
+    insert_plain(connection, notice_key, [row for i, _, one in pairs for row in key_rows(i, one)])
+    insert_plain(connection, notice_print, [print_row(i, n.source_id, one) for i, n, one in pairs])
+    links = [
+        {"from_id": i, "to_id": n.likeness.notice_id, "kind": n.likeness.kind}
+        for i, n in zip(ids, notices, strict=True)
+        if n.likeness
+    ]
+    if links:
+        there = set(
+            connection.scalars(select(notice.c.id).where(notice.c.id.in_([r["to_id"] for r in links])))
+        )
+        insert_missing(
+            connection, notice_link, [r for r in links if r["to_id"] in there], ["from_id", "to_id", "kind"]
+        )
+
+
+def replace_identity(
+    connection: Connection,
+    notice_id: int,
+    source_id: int | None,
+    identity: Identity,
+    old: NoticeContent | None = None,
+) -> None:
+    """Store what a notice is recognised by now.
+
+    Keys that follow from ``old`` content go; others stay: those of a warning's messages name it for ever.
+    """
+    if old is not None and (stale := set(identity_for(old).keys) - set(identity.keys)):
+        connection.execute(
+            delete(notice_key).where(notice_key.c.notice_id == notice_id, notice_key.c.key.in_(stale))
+        )
+    keys = [{"key": key, "notice_id": notice_id} for key in identity.keys]
+    insert_missing(connection, notice_key, keys, ["key", "notice_id"])
+    connection.execute(delete(notice_print).where(notice_print.c.notice_id == notice_id))
+    insert_plain(connection, notice_print, [print_row(notice_id, source_id, identity)])
+
+
+def erase_identity(connection: Connection, notice_id: int) -> None:
+    """Purge: forget what a notice was recognised by, and what upstream last said of it."""
+    for table in (notice_key, notice_print, pending_change):
+        connection.execute(delete(table).where(table.c.notice_id == notice_id))
+
+
+def leads_of(connection: Connection, notices: Sequence[NewNotice]) -> dict[int, int]:
+    """Return the lead for each certain likeness's target that has a public one; they are locked till the end.
+
+    A target that was withdrawn since it was found leads nobody.
+    """
+    targets = {n.likeness.notice_id for n in notices if n.likeness and n.likeness.certain}
+    if not targets:
+        return {}
+    query = select(notice.c.id, notice.c.state, notice.c.lead_id).where(notice.c.id.in_(targets))
+    leads = {row.id: row.lead_id or row.id for row in connection.execute(query)}
+    public = select(notice.c.id).where(notice.c.id.in_(set(leads.values())), notice.c.state == "released")
+    if connection.dialect.name == "postgresql":
+        public = public.with_for_update()
+    standing = set(connection.scalars(public))
+    return {target: lead for target, lead in leads.items() if lead in standing}
+
+
+def regroup(connection: Connection, notice_id: int) -> bool:
+    """Let the right notice lead the group of one whose state has changed.
+
+    The present lead stays while it is released; else the member that was public first leads, ties to
+    the smaller id. Without a released member nobody does.
+
+    Returns:
+        Whether anybody's lead changed.
+    """
+    members = _group(connection, notice_id)
+    if len(members) == 1:
+        return False
+    query = select(notice.c.id, notice.c.state, notice.c.lead_id, notice.c.released_at)
+    if connection.dialect.name == "postgresql":
+        query = query.with_for_update()
+    rows = connection.execute(query.where(notice.c.id.in_(members)).order_by(notice.c.id)).all()
+    public = {row.id: row for row in rows if row.state == "released"}
+    leading = [row.lead_id for row in rows if row.lead_id in public]
+    first = sorted(public.values(), key=lambda row: (row.released_at, row.id))
+    lead = leading[0] if leading else (first[0].id if first else None)
+    changed = False
+    for row in rows:
+        wanted = lead if row.id in public and row.id != lead else None
+        if row.lead_id != wanted:
+            connection.execute(update(notice).where(notice.c.id == row.id).values(lead_id=wanted))
+            changed = True
+    return changed
+
+
+def _group(connection: Connection, notice_id: int) -> set[int]:
+    """All notices joined with one by certain links, itself included."""
+    members, edge = {notice_id}, {notice_id}
+    while edge and len(members) < _GROUP_MOST:
+        query = select(notice_link.c.from_id, notice_link.c.to_id).where(
+            notice_link.c.kind.in_(_CERTAIN),
+            or_(notice_link.c.from_id.in_(edge), notice_link.c.to_id.in_(edge)),
+        )
+        edge = {one for row in connection.execute(query) for one in row} - members
+        members |= edge
+    return members
+
+
+def _sharing(
+    connection: Connection, keys: Sequence[int], not_source: int | None, limit: int
+) -> Sequence[Sequence[Any]]:
+    sqlite = connection.dialect.name == "sqlite"
+    values: Mapping[str, Any] = {
+        "keys": json.dumps(list(keys)) if sqlite else list(keys),
+        "skip": limit - 1,
+        "source_id": not_source,
+    }
+    return connection.execute(_DIALECTS[connection.dialect.name], values).all()
+
+
+def _candidates(one: Identity, by_key: Mapping[int, list[Any]], limit: int) -> list[StoredIdentity]:
+    shared: dict[int, set[int]] = defaultdict(set)
+    rows: dict[int, Any] = {}
+    for key in one.keys:
+        for row in by_key.get(key, ()):
+            shared[row[1]].add(key)
+            rows[row[1]] = row
+    best = sorted(shared, key=lambda notice_id: (-len(shared[notice_id]), notice_id))[:limit]
+    return [_stored(rows[i], frozenset(shared[i])) for i in best]
+
+
+def _stored(row: Any, shared: frozenset[int]) -> StoredIdentity:
+    _, notice_id, source_id, lead_id, state, title, doc, agency, url, day, simhash, size, lang = row
+    return StoredIdentity(
+        notice_id, source_id, lead_id, state, title, doc, agency, url, day, simhash, size, lang, shared
+    )
+
+
+def _message(row: Any) -> KnownMessage:
+    if not row.notice_id or row.details is None:
+        return KnownMessage(row.notice_id)
+    cap = (row.details.get("extra") or {}).get("cap")
+    sent = str(cap.get("sent") or "") if isinstance(cap, Mapping) else ""
+    return KnownMessage(row.notice_id, row.guid, row.source_id, row.state, sent)
+
+
+def _pending(row: Any) -> PendingChange:
+    return PendingChange(row.notice_id, NoticeContent.from_dict(row.content), row.at, row.reason)

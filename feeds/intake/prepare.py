@@ -1,0 +1,336 @@
+"""From the bytes of an answer to rows that are ready to be decided and stored; all the work that costs time.
+
+Parses, applies the source's rules, normalises, sanitises, tags, cuts words, works out identities. It
+asks no database and no address, and everything it takes and gives can be pickled, so it may run in a
+process of its own. Called by :mod:`feeds.intake.ingest`, or for it by ``api.jobs.workshop``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import lru_cache
+from time import perf_counter
+from zoneinfo import ZoneInfo
+
+from feeds.catalogue.checks import objection
+from feeds.catalogue.identity import Identity, identity_of, key_of
+from feeds.catalogue.notices import Level, NoticeContent, Priority
+from feeds.catalogue.tagging import EDITOR, Tag, Tagger
+from feeds.catalogue.vocabulary import City
+from feeds.catalogue.words import cut, one_form
+from feeds.intake.decide import canonical_url, feed_guids, guid_of
+from feeds.intake.normalise import Declared, normalise
+from feeds.intake.parsers.choice import parse_answer
+from feeds.intake.rules import Rule, Verdict, apply_rules, read_rules
+from feeds.intake.sanitise import text_of
+from feeds.intake.sources import Source
+from feeds.intake.types import Deletion, Fetched, Oddity, Parsed, RawEntry
+
+DEFAULT_LANG = "zh-Hans"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry on its way: normalised, with its name inside its source.
+
+    Attributes:
+        hash: Digest of ``content``.
+        text: The body as plain text.
+        tags, words, identity: Empty, ``None`` and ``None`` where ``finished`` is false.
+        hold: Why an editor must look first, or ``""``: ``review-source``, ``untrusted-warning``,
+            ``word:…``, ``id-number``, ``openness``, ``rule:…``.
+        finished: False where what is stored already says the same, so that nothing more is needed.
+        messages: Ids of the CAP messages that this row stands for; empty for anything else.
+    """
+
+    source_id: int
+    guid: str
+    line: int
+    content: NoticeContent
+    declared: Declared
+    hash: str
+    text: str
+    tags: tuple[Tag, ...] = ()
+    level: Level = "unknown"
+    place: str | None = None
+    words: tuple[str, ...] | None = None
+    identity: Identity | None = None
+    hold: str = ""
+    finished: bool = False
+    messages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What one answer brings.
+
+    Attributes:
+        parsed: What it said about itself; its entries are taken out, they are in ``rows``.
+        read: How many entries there were.
+        skipped: Line and rule of the entries that a rule of the source leaves out.
+        deferred: How many entries wait for the next poll.
+        unchanged: True where nothing has changed since the last poll; then there is nothing else.
+        same: How many entries were seen to be the same before they became rows.
+        seen: Keys to remember once the rows are stored.
+        seconds: Time by stage: ``parse``, ``tag``.
+    """
+
+    parsed: Parsed
+    rows: tuple[Row, ...] = ()
+    oddities: tuple[Oddity, ...] = ()
+    deleted: tuple[Deletion, ...] = ()
+    read: int = 0
+    dropped: int = 0
+    skipped: tuple[tuple[int, str], ...] = ()
+    deferred: int = 0
+    unchanged: bool = False
+    same: int = 0
+    seen: tuple[int, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+NOTHING = Parsed("", "", "", (), ())
+UNCHANGED = Prepared(NOTHING, unchanged=True)
+
+
+@dataclass(slots=True)
+class Work:
+    """What is counted on the way."""
+
+    oddities: list[Oddity] = field(default_factory=list)
+    dropped: int = 0
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Preparer:
+    """Prepares answers for one city; build it once a process, the tagger's automaton is large."""
+
+    def __init__(self, city: City, tagger: Tagger) -> None:
+        self._city, self._tagger = city, tagger
+        self._agencies = _agency_names(city)
+
+    def read(
+        self, source: Source, fetched: Fetched, now: datetime, known: Mapping[str, str] | None = None
+    ) -> Prepared:
+        """Read an answer whole.
+
+        Args:
+            source: Who was asked.
+            fetched: A full answer.
+            now: For dates that lie in the future.
+            known: Entry's name → digest of what is stored: rows that say the same are left unfinished.
+
+        Raises:
+            BadInputError: If the answer is not what the source's kind promises.
+        """
+        started = perf_counter()
+        parsed = self.parse(source, fetched)
+        spent = perf_counter() - started
+        prepared = self.rows(source, parsed, now, known)
+        return replace(prepared, seconds=_sum(prepared.seconds, {"parse": spent}))
+
+    def parse(self, source: Source, fetched: Fetched) -> Parsed:
+        """Read an answer's entries, in the format of the source's kind.
+
+        Raises:
+            BadInputError: If it is something else.
+        """
+        return parse_answer(source.kind, source.recipe, fetched)
+
+    def rows(
+        self, source: Source, parsed: Parsed, now: datetime, known: Mapping[str, str] | None = None
+    ) -> Prepared:
+        """Make rows of entries; one that is said twice is left out and reported."""
+        started = perf_counter()
+        rules = _rules(tuple(source.rules))
+        work = Work(list(parsed.oddities))
+        for oddity in parsed.oddities:
+            work.dropped += oddity.dropped
+        drafts = [
+            draft for draft in (self.draft(source, entry, now, work) for entry in parsed.entries) if draft
+        ]
+        named = list(_once(drafts, work))
+        parsing = perf_counter() - started
+        started = perf_counter()
+        rows = []
+        for row in named:
+            verdict = apply_rules(rules, row.content.title, row.text)
+            if verdict.skipped:
+                work.skipped.append((row.line, verdict.skipped))
+            elif known and known.get(row.guid) == row.hash:
+                rows.append(row)
+            else:
+                rows.append(self.finish(source, row, verdict))
+        return Prepared(
+            parsed=replace(parsed, entries=()),
+            rows=tuple(rows),
+            oddities=tuple(work.oddities),
+            deleted=parsed.deleted,
+            read=len(parsed.entries) + sum(oddity.dropped for oddity in parsed.oddities),
+            dropped=work.dropped,
+            skipped=tuple(work.skipped),
+            seconds={"parse": parsing, "tag": perf_counter() - started},
+        )
+
+    def draft(self, source: Source, entry: RawEntry, now: datetime, work: Work) -> Row | None:
+        """Normalise an entry and name it; ``None`` where it says nothing at all."""
+        result = normalise(
+            entry,
+            zone=ZoneInfo(source.timezone or self._city.timezone),
+            default_lang=source.lang or DEFAULT_LANG,
+            now=now,
+            sample_mark=self._city.sample_mark,
+            vocabulary=self._city,
+        )
+        work.oddities.extend(result.oddities)
+        if result.content is None:
+            work.dropped += 1
+            return None
+        content = self._with_agency(result.content, source)
+        cap = content.extra.get("cap")
+        messages = tuple(cap.get("messages") or (cap.get("id"),)) if isinstance(cap, Mapping) else ()
+        return Row(
+            source_id=source.id,
+            guid=guid_of(entry.guid, content),
+            line=entry.line,
+            content=content,
+            declared=result.declared,
+            hash=content.hash(),
+            text=text_of(content.body),
+            messages=tuple(str(one) for one in messages if one),
+        )
+
+    def finish(self, source: Source, row: Row, verdict: Verdict | None = None) -> Row:
+        """Tag a row, cut its words, work out what it is recognised by, and look for objections."""
+        if verdict is None:
+            verdict = apply_rules(_rules(tuple(source.rules)), row.content.title, row.text)
+        content = row.content
+        guessed = self._tagger.tag(
+            title=content.title.removeprefix(self._city.sample_mark),
+            text=row.text,
+            agency=content.agency,
+            doc_type=content.doc_type,
+            upstream=content.upstream_tags,
+            region=content.region,
+        )
+        chosen = [*self._given(source, verdict), *self.chosen(row.declared)]
+        areas, level, where = self._areas(source, content)
+        tags = {(tag.kind, tag.code): tag for tag in (*guessed, *areas, *chosen)}
+        if not areas:
+            level, where = self._jurisdiction(source, row, guessed)
+        return replace(
+            row,
+            tags=tuple(tags.values()),
+            level=level,
+            place=where,
+            words=(
+                *cut(" ".join((content.title, content.title_en, content.doc_no, content.agency))),
+                *cut(row.text),
+            ),
+            identity=identity_of(
+                content, row.text, extra_keys=[key_of("cap", message) for message in row.messages]
+            ),
+            hold=self._hold(source, row, verdict),
+            finished=True,
+        )
+
+    def chosen(self, declared: Declared) -> Iterator[Tag]:
+        """Yield the tags that a publisher gave himself, with the themes above them."""
+        for name in declared.tags:
+            kind, _, code = name.partition(":")
+            yield Tag(kind, code, EDITOR, 1.0)
+            if parent := self._parent(kind, code):
+                yield Tag(kind, parent, EDITOR, 1.0)
+
+    def _given(self, source: Source, verdict: Verdict) -> Iterator[Tag]:
+        """Tags that the source's settings and rules give, with the themes above them."""
+        causes = [(name, f"source:{source.slug}") for name in source.tags]
+        for name, cause in (*causes, *((name, f"source-rule:{source.slug}") for name in verdict.tags)):
+            if not self._city.known(name):
+                continue  # the city's files have changed since
+            kind, _, code = name.partition(":")
+            yield Tag(kind, code, cause, 1.0)
+            if parent := self._parent(kind, code):
+                yield Tag(kind, parent, cause, 1.0)
+
+    def _parent(self, kind: str, code: str) -> str:
+        return self._city.themes[code].parent if kind == "theme" and code in self._city.themes else ""
+
+    def _jurisdiction(self, source: Source, row: Row, guessed: Sequence[Tag]) -> tuple[Level, str | None]:
+        declared = row.declared.place
+        region, place = ("", declared) if declared else (row.content.region, source.place)
+        return self._tagger.jurisdiction(tags=() if declared else guessed, region=region, source_place=place)
+
+    def _areas(self, source: Source, content: NoticeContent) -> tuple[tuple[Tag, ...], Level, str | None]:
+        """Where a warning has force: the places of its areas, not those its text happens to name."""
+        cap = content.extra.get("cap")
+        if not isinstance(cap, Mapping):
+            return (), "unknown", None
+        from feeds.intake.cap_areas import places_of
+
+        codes = places_of(cap.get("areas") or (), self._city).codes
+        if not codes:
+            return (), "unknown", None
+        tags = [Tag("place", code, "cap:area", 1.0) for code in codes]
+        wider = dict.fromkeys(above for code in codes for above in self._city.ancestors(code))
+        tags += [Tag("place", code, "cap:area", 0.3) for code in wider if code not in codes]
+        level, where = self._tagger.jurisdiction(tags=(), region="", source_place=codes[0])
+        return tuple(tags), level, where
+
+    def _hold(self, source: Source, row: Row, verdict: Verdict) -> str:
+        content = row.content
+        # Folded one by one: the tagger has just folded the text, and it is remembered.
+        folded = f"{one_form(content.title)} {one_form(row.text)}"
+        found = objection(self._city.checks, folded, content.openness)
+        if found:
+            return found
+        if verdict.review:
+            return f"rule:{verdict.review}"
+        if source.release == "review":
+            return "untrusted-warning" if source.kind == "cap" else "review-source"
+        return ""
+
+    def _with_agency(self, content: NoticeContent, source: Source) -> NoticeContent:
+        agency = content.agency or source.agency
+        slug = content.agency_slug or self._agencies.get(agency, "")
+        if (agency, slug) == (content.agency, content.agency_slug):
+            return content
+        return replace(content, agency=agency, agency_slug=slug[:64])
+
+
+def priority_of(source: Source, row: Row) -> Priority:
+    """How urgent a row is: upstream's own word counts for files and warnings, never for feeds and lists."""
+    return row.declared.priority if source.kind in ("file", "desk", "cap") else "normal"
+
+
+def _once(rows: Sequence[Row], work: Work) -> Iterator[Row]:
+    guids = feed_guids([(row.guid, canonical_url(row.content.url)) for row in rows])
+    seen: set[str] = set()
+    for row, guid in zip(rows, guids, strict=True):
+        if guid in seen:
+            message = f"The entry {guid[:80]!r} is said twice; once is enough."
+            work.oddities.append(Oddity(row.line, "id", "duplicate-id", message, dropped=True))
+            work.dropped += 1
+            continue
+        seen.add(guid)
+        yield row if guid == row.guid else replace(row, guid=guid)
+
+
+@lru_cache(maxsize=4096)
+def _rules(lines: tuple[str, ...]) -> tuple[Rule, ...]:
+    return read_rules(lines)
+
+
+def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    names: Iterable[str] = dict.fromkeys((*one, *other))
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in names}
+
+
+def _agency_names(city: City) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for slug, agency in city.agencies.items():
+        for name in (agency.label.zh, agency.label.en, *agency.aliases):
+            names.setdefault(name, slug)
+    return names

@@ -1,0 +1,203 @@
+"""``mycity sources …`` as a person meets it: what is said, what is stored, and what is said when it fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.ops import cli, console
+from tests.loopback import Loopback, answer, serving, with_validators
+
+NOW = "2026-10-12T10:00+08:00"
+PAGE = """<html><meta charset="utf-8"><ul class="list">
+<li><a href="/a1.html">【示例】关于调整居民用水价格的通知</a><span>2026-10-10</span></li>
+<li><a href="/a2.html">【示例】关于招聘辅助人员的公告</a><span>2026-10-09</span></li></ul></html>"""
+RECIPE = """
+slug = "shili-water"
+name = "示例市水务局 通知公告"
+url = "{url}"
+kind = "html"
+agency = "示例市水务局"
+rules = ["exclude title: 招聘"]
+[recipe]
+items = "ul.list li"
+[recipe.fields]
+title = "a"
+url = "a@href"
+published = "span"
+"""
+
+
+def feed(*titles: str, prefix: str = "n") -> bytes:
+    items = "".join(
+        f"<item><guid>{prefix}{number}</guid><title>【示例】{title}</title>"
+        f"<link>https://shili.example/{prefix}/{number}</link>"
+        f"<pubDate>Sat, 10 Oct 2026 0{number % 10}:00:00 +0800</pubDate>"
+        f"<description>{title}，自2026年11月1日起施行。</description></item>"
+        for number, title in enumerate(titles, 1)
+    )
+    return (
+        '<?xml version="1.0" encoding="utf-8"?><rss version="2.0"><channel>'
+        f"<title>示例市公报</title><link>https://shili.example/</link>{items}</channel></rss>"
+    ).encode()
+
+
+@dataclass
+class Shell:
+    """A terminal of 100 columns in front of an empty installation."""
+
+    web: Loopback
+    read: Callable[[], Any]
+    home: Path
+
+    def __call__(self, *arguments: str, code: int = 0, now: str = NOW) -> str:
+        self.read()
+        given = console.run(cli._invoke, [*arguments, "--now", now])
+        out = self.read()
+        assert given == code, (out.out, out.err)
+        assert "Traceback" not in out.out + out.err
+        return str(out.out + out.err)
+
+    def json(self, *arguments: str, code: int = 0, now: str = NOW) -> Any:
+        self.read()
+        given = console.run(cli._invoke, [*arguments, "--json", "--now", now])
+        out = self.read()
+        assert given == code, (out.out, out.err)
+        return json.loads(out.out)
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path,
+    _sqlite_template: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Shell]:
+    shutil.copy(_sqlite_template, tmp_path / "mycity.db")
+    with serving() as web:
+        for name, value in (
+            ("MYCITY_HOME", str(tmp_path)),
+            ("MYCITY_CITY", "shili"),
+            ("MYCITY_SECRET_KEY", "a key for tests only, long enough to be one"),
+            ("MYCITY_ALLOW_PRIVATE", web.place),
+            ("COLUMNS", "100"),
+        ):
+            monkeypatch.setenv(name, value)
+        yield Shell(web, capsys.readouterr, tmp_path)
+
+
+def says(shell: Shell, path: str, body: bytes | str, **headers: str) -> str:
+    shell.web.routes[path] = answer(200, body.encode() if isinstance(body, str) else body, **headers)
+    return shell.web.url(path)
+
+
+def test_a_feed_is_added_listed_polled_and_shown(shell: Shell) -> None:
+    url = shell.web.url("/feed.xml")
+    shell.web.routes["/feed.xml"] = with_validators(feed("停水通知", "停电通知"), '"v1"')
+    assert "Added shili (示例市公报, 2 entries now)" in shell("sources", "add", url, "--slug", "shili")
+    assert shell.json("sources", "list")["sources"][0]["state"] == "new"
+    polled = shell.json("sources", "poll")["polled"]
+    assert [(row["read"], row["new"]) for row in polled] == [(2, 2)]
+    [listed] = shell.json("sources", "list", now="2026-10-12T10:30+08:00")["sources"]
+    assert listed["state"] == "fine" and listed["next_why"] == "interval"
+    table = shell("sources", "list", now="2026-10-12T10:30+08:00")
+    assert "shili" in table and "30 min ago" in table and "(interval)" in table
+    assert max(len(line) for line in table.splitlines()) <= 100
+    shown = shell("sources", "show", "shili")
+    assert "Kept answer (good)" in shown and 'etag: "v1"' in shown and "<?xml" in shown
+    assert shell.json("sources", "show", "shili", "--body")["answers"][0]["body"].startswith("<?xml")
+
+
+def test_every_step_of_a_test_is_told(shell: Shell) -> None:
+    url = says(shell, "/feed.xml", feed("停水通知"), ETag='"v1"', Cache_Control="max-age=7200")
+    told = shell("sources", "test", url)
+    for part in (
+        "127.0.0.1 → 200", "none: plain http", 'etag: "v1"', "cache-control: max-age=7200", "RSS 2.0",
+        "1 read", "2026-10-10", "[zh-Hans]", "1 new", "first poll is archive", "nothing waits for an editor",
+        "max-age decides",
+    ):  # fmt: skip
+        assert part in told, part
+    steps = {step["step"]: step["state"] for step in shell.json("sources", "test", url)["steps"]}
+    assert steps["tls"] == "odd" and steps["validators"] == "ok" and "bad" not in steps.values()
+    assert shell.json("sources", "list")["sources"] == []
+
+
+def test_a_test_says_where_it_failed_and_what_to_do(shell: Shell) -> None:
+    page = says(shell, "/page", "<html><body>登录</body></html>", Content_Type="text/html; charset=utf-8")
+    told = shell("sources", "test", page, code=1)
+    assert "✓ status" in told and "✗ format" in told and "登录" in told
+    assert "✗ status" in shell("sources", "test", shell.web.url("/none"), code=1)
+    blocked = shell("sources", "test", "http://169.254.169.254/latest/", code=1)
+    assert "✗ address" in blocked and "MYCITY_ALLOW_PRIVATE" in blocked
+    assert "Give an address" in shell("sources", "test", code=2)
+    assert "no source 'nobody'" in shell("sources", "test", "nobody", code=1)
+
+
+def test_a_list_comes_from_a_file_and_its_rules_are_explained(shell: Shell, tmp_path: Path) -> None:
+    url = says(shell, "/list.html", PAGE, Content_Type="text/html; charset=utf-8")
+    file = tmp_path / "water.toml"
+    file.write_text(RECIPE.replace("{url}", url), encoding="utf-8")
+    preview = shell.json("sources", "add", "--file", str(file), "--dry-run")
+    assert [row["title"] for row in preview["entries"]] == ["【示例】关于调整居民用水价格的通知"]
+    assert preview["entries"][0]["agency"] == "示例市水务局"
+    assert any(tag.startswith("theme:") for tag in preview["entries"][0]["tags"])
+    table = shell("sources", "add", "--file", str(file), "--dry-run")
+    assert "Would be stored" in table and "1 more would be left out" in table
+    told = shell("sources", "test", url, "--file", str(file))
+    assert "exclude title: 招聘 → 1 left out" in told
+    assert shell.json("sources", "list")["sources"] == []
+    shell("sources", "add", "--file", str(file), "--release", "review")
+    [stored] = shell.json("sources", "list")["sources"]
+    assert (stored["slug"], stored["kind"], stored["release"]) == ("shili-water", "html", "review")
+    assert shell.json("sources", "poll")["polled"][0]["held"] == 1
+    changed = shell("sources", "change", "shili-water", "--rule", "", "--release", "publish")
+    assert "Changed" in changed and shell.json("sources", "list")["sources"][0]["rules"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--tag", "theme:9999"), "no tag 'theme:9999'"),
+        (("--place", "mars"), "no place 'mars'"),
+        (("--rule", "nonsense"), "cannot be read"),
+        (("--release", "never"), "'publish' or 'review'"),
+        (("--kind", "telex"), "no kind of source"),
+        (("--file", "/nowhere.toml"), "cannot be read"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_one_sentence(
+    shell: Shell, arguments: tuple[str, ...], said: str
+) -> None:
+    url = says(shell, "/feed.xml", feed("停水通知"))
+    told = shell("sources", "add", url, *arguments, code=2)
+    assert said in told and len(told.strip().splitlines()) == 1
+    assert shell.json("sources", "list")["sources"] == []
+
+
+def test_pause_release_and_nothing_to_change(shell: Shell) -> None:
+    url = says(shell, "/feed.xml", feed("停水通知"))
+    shell("sources", "add", url, "--slug", "shili")
+    assert "paused" in shell("sources", "pause", "shili")
+    assert shell.json("sources", "list")["sources"][0]["state"] == "paused"
+    assert "polled again" in shell("sources", "pause", "shili", "--resume")
+    assert "Say what to change" in shell("sources", "change", "shili", code=2)
+    assert "taken as archive" in shell("sources", "release", "shili")
+    assert "already taken" in shell("sources", "add", url, "--slug", "other", code=1)
+
+
+def test_an_alarm_is_said_in_words(shell: Shell) -> None:
+    url = says(shell, "/feed.xml", feed("停水通知", "停电通知", "停气通知"))
+    shell("sources", "add", url, "--slug", "shili")
+    shell("sources", "poll")
+    says(shell, "/feed.xml", feed())
+    shell("sources", "poll", "shili", now="2026-10-13T10:00+08:00")
+    told = shell("sources", "list", "--alarms", now="2026-10-13T10:05+08:00")
+    assert "⚠ empty" in told and "Suddenly without entries (usually about 3)" in told
+    shown = shell("sources", "show", "shili", now="2026-10-13T10:05+08:00")
+    assert "Kept answer (last)" in shown and "Kept answer (good)" in shown

@@ -1,0 +1,451 @@
+"""Emergencies from release to capture: who is told, once, at night too; updates, the end, a crash.
+
+Story 8 in the sample city's terms: 澜港, 柘渡, 樟原, 望汐 are warned at 21:50, 禾渚 is added at 23:10, all is
+over at 06:30; 汀阳 hears of nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.jobs import joining
+from api.jobs.alerts import catch_up, relay, take_file
+from api.jobs.digests import send
+from api.jobs.selecting import select_all
+from api.settings import read_settings
+from api.wiring import Services, build
+from delivery.types import Delivery
+from feeds.catalogue.notices import NewNotice
+from feeds.catalogue.tagging import Tag
+from feeds.kernel.db import Database
+from feeds.kernel.errors import BadInputError, UsageError
+from feeds.kernel.time import FixedClock
+from profiles.types import FollowedPlace
+from tests.factories import content, profile
+
+OWN = Path(__file__).resolve().parent.parent / "data" / "cap"
+NIGHT = datetime(2026, 9, 26, 13, 50, tzinfo=UTC)  # Saturday 21:50
+FOUR = ("sl02", "sl03", "sl04", "sl06")
+FIVE = (*FOUR, "sl05")
+
+
+@pytest.fixture
+def services(database: Database, tmp_path: Path) -> Iterator[Services]:
+    yield build(
+        read_settings({}, home=tmp_path, city="shili", mail_from="notices@shili.example"),
+        clock=FixedClock(NIGHT - timedelta(days=1)),
+        database=database,
+        demo=True,
+    )
+
+
+@pytest.fixture
+def people(services: Services) -> dict[str, int]:
+    """Residents by what they are called here; it is Saturday 21:50 afterwards."""
+    number = iter(range(1, 99))
+
+    def join(email: bool = False, sms: bool = False, **wish: Any) -> int:
+        n = next(number)
+        address = {"email": f"p{n}@shili.example"} if email else {}
+        phone = {"phone": f"138000000{n:02}"} if sms else {}
+        return joining.join(
+            services, profile(**wish), digest_hour=9, verified=True, **address, **phone
+        ).profile.id
+
+    made = {
+        "lan": join(True, True, places=(FollowedPlace("sl02"),)),
+        "zhe": join(False, True, places=(FollowedPlace("sl0301"),), mutes=("type:warning", "word:台风")),
+        "zhang": join(places=(FollowedPlace("sl04", "work"),)),  # reads a feed only
+        "wang": join(True, places=(FollowedPlace("sl06", "visit"),), langs=("en",)),
+        "he": join(True, places=(FollowedPlace("sl05", "parents"),)),
+        "ting": join(True, True, places=(FollowedPlace("sl01"),)),
+        "city": join(True, places=(FollowedPlace("sl"),)),
+        "nowhere": join(True, places=()),
+    }
+    _clock(services).at = NIGHT
+    return made
+
+
+def _clock(services: Services) -> FixedClock:
+    assert isinstance(services.clock, FixedClock)
+    return services.clock
+
+
+def later(services: Services, minutes: int) -> None:
+    _clock(services).advance(timedelta(minutes=minutes))
+
+
+def warning(services: Services, codes: tuple[str, ...] = FOUR, guid: str = "ty", **changes: Any) -> int:
+    """Store a warning the way a trusted source's lands."""
+    outer = {name: changes.pop(name) for name in ("priority", "state", "archive", "tags") if name in changes}
+    places = tuple(Tag("place", code, "cap:area", 1.0) for code in codes)
+    words = {"title": "【示例】台风橙色预警", "published": services.clock.now(), "kind": "warning",
+             "extra": {"cap": {"id": guid}}} | changes  # fmt: skip
+    tags = outer.pop("tags", (*places, Tag("type", "warning", "test", 1.0)))
+    item = NewNotice(content(**words), 7, guid, tags, "district" if codes else "unknown",
+                     codes[0] if codes else None, **({"priority": "emergency"} | outer))  # fmt: skip
+    [made] = services.notices.add([item], at=services.clock.now())
+    return made
+
+
+def revise(
+    services: Services, notice_id: int, codes: tuple[str, ...], *, major: bool = True, **changes: Any
+) -> None:
+    old = services.notices.get(notice_id)
+    services.notices.revise(
+        notice_id, replace(old.content, **changes), level="district", place=codes[0], major=major,
+        tags=[Tag("place", code, "cap:area", 1.0) for code in codes], actor="intake", note="",
+        at=services.clock.now(), from_upstream=True,
+    )  # fmt: skip
+
+
+def lift(services: Services, notice_id: int) -> None:
+    services.notices.set_state(notice_id, "withdrawn", at=services.clock.now(), reason="已解除")
+
+
+def alerts(services: Services, people: dict[str, int]) -> dict[str, list[Delivery]]:
+    found = {}
+    for name, profile_id in people.items():
+        rows = [row for row in services.outbox.for_profile(profile_id) if row.lane == "alert"]
+        if rows:
+            found[name] = rows
+    return found
+
+
+def counts(services: Services, people: dict[str, int]) -> dict[str, int]:
+    return {name: len(rows) for name, rows in alerts(services, people).items()}
+
+
+def texts(services: Services) -> list[str]:
+    return [
+        path.read_text(encoding="utf-8")
+        for path in sorted((services.settings.captured / "sms").glob("*.txt"))
+    ]
+
+
+def test_story_8(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    report = relay(services, [typhoon])
+    assert (report.notices, report.editions, dict(report.messages)) == (1, 4, {"email": 2, "sms": 2})
+    assert counts(services, people) == {"lan": 2, "zhe": 1, "wang": 1}
+    assert send(services).sent == 4  # at 21:50, in the quiet hours, whatever was muted
+    assert "台风橙色预警" in texts(services)[0]
+
+    later(services, 5)  # the same again
+    again = relay(services, [typhoon])
+    assert (again.editions, sum(again.messages.values())) == (0, 0)
+
+    later(services, 75)  # 23:10: red, one district more
+    revise(services, typhoon, FIVE, title="【示例】台风红色预警")
+    red = relay(services, [typhoon])
+    assert dict(red.messages) == {"email": 3, "sms": 2}
+    assert counts(services, people) == {"lan": 4, "zhe": 2, "wang": 2, "he": 1}
+    assert send(services).sent == 5
+
+    later(services, 440)  # Sunday 06:30
+    lift(services, typhoon)
+    over = relay(services, [typhoon])
+    assert dict(over.messages) == {"email": 3, "sms": 2}
+    assert counts(services, people) == {"lan": 6, "zhe": 3, "wang": 3, "he": 2}
+    assert send(services).sent == 5
+    assert sum(relay(services, [typhoon]).messages.values()) == 0
+
+
+def test_reasons_and_the_ledger(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    [item] = [one for one in services.editions.shelf(people["zhang"]).picks if one.pick.notice_id == typhoon]
+    assert item.pick.kind == "mandatory"
+    assert [(one.code, one.params) for one in item.pick.reasons] == [
+        ("emergency", ()), ("place", ("place:sl04", "work")),
+    ]  # fmt: skip
+    assert services.editions.picked_since([people["zhang"]], NIGHT) == {}  # takes no slot of the pace
+    select_all(services)
+    editions = services.editions.between(people["zhang"], NIGHT, NIGHT + timedelta(hours=1))
+    assert [one.kind for one in editions if any(p.notice_id == typhoon for p in one.picks)] == ["alert"]
+    later(services, 10)
+    revise(services, typhoon, FOUR, title="【示例】台风红色预警")
+    assert relay(services, [typhoon]).editions == 3  # not for the feed: it shows the change by itself
+
+
+def test_the_whole_city(services: Services, people: dict[str, int]) -> None:
+    assert set(counts(services, people)) == set()
+    relay(services, [warning(services, ("sl",))])
+    assert set(counts(services, people)) == set(people) - {"zhang"}
+
+
+def test_a_street_warns_those_who_only_named_their_district(
+    services: Services, people: dict[str, int]
+) -> None:
+    relay(services, [warning(services, ("sl0301",))])
+    assert set(counts(services, people)) == {"zhe"}
+    relay(services, [warning(services, ("sl0201",), guid="lan")])
+    assert set(counts(services, people)) == {"zhe", "lan"}
+    relay(services, [warning(services, ("sl0302",), guid="other street")])
+    assert counts(services, people) == {"zhe": 1, "lan": 2}
+
+
+def test_a_place_that_the_text_only_mentions_is_not_warned(
+    services: Services, people: dict[str, int]
+) -> None:
+    tags = (Tag("place", "sl02", "cap:area", 1.0), Tag("place", "sl01", "title", 0.9))
+    relay(services, [warning(services, ("sl02",), tags=tags)])
+    assert set(counts(services, people)) == {"lan"}
+
+
+def test_a_desk_s_own_emergency_goes_by_its_jurisdiction(services: Services, people: dict[str, int]) -> None:
+    relay(services, [warning(services, ("sl05",), tags=(), extra={}, kind="")])
+    assert set(counts(services, people)) == {"he"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"priority": "mandatory"},
+        {"priority": "normal"},
+        {"state": "in_review"},
+        {"state": "draft"},
+        {"expires": NIGHT - timedelta(minutes=1)},
+        {"archive": True, "published": NIGHT - timedelta(days=2)},
+    ],
+)
+def test_what_is_no_alert(services: Services, people: dict[str, int], changes: dict[str, Any]) -> None:
+    relay(services, [warning(services, **changes)])
+    assert alerts(services, people) == {}
+
+
+def test_nobody_is_told_where_nobody_knows_the_place(services: Services, people: dict[str, int]) -> None:
+    notice = warning(services, (), tags=())
+    assert relay(services, [notice]).unplaced == [notice]
+    assert alerts(services, people) == {}
+
+
+def test_a_fresh_warning_in_a_first_answer_is_told(services: Services, people: dict[str, int]) -> None:
+    relay(services, [warning(services, archive=True)])
+    assert len(alerts(services, people)) == 3
+
+
+def test_a_minor_change_reaches_nobody(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    send(services)
+    later(services, 5)
+    revise(services, typhoon, FIVE, major=False, title="【示例】台风橙色预警。")
+    assert sum(relay(services, [typhoon]).messages.values()) == 1  # only the district that is new to it
+    assert counts(services, people) == {"lan": 2, "zhe": 1, "wang": 1, "he": 1}
+
+
+def test_an_area_that_is_dropped_hears_of_it(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    send(services)
+    later(services, 30)
+    revise(services, typhoon, ("sl03",), title="【示例】台风橙色预警，范围缩小")
+    relay(services, [typhoon])
+    assert counts(services, people) == {"lan": 4, "zhe": 2, "wang": 2}
+
+
+def test_an_all_clear_reaches_those_who_were_told_and_nobody_else(
+    services: Services, people: dict[str, int]
+) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    send(services)
+    later(services, 30)
+    revise(services, typhoon, FIVE, title="【示例】台风预警解除")
+    with services.database.write() as connection:
+        connection.exec_driver_sql("UPDATE notice SET priority = 'normal'")
+    relay(services, [typhoon])
+    assert counts(services, people) == {"lan": 4, "zhe": 2, "wang": 2}
+
+
+def test_what_was_not_sent_is_replaced_not_corrected(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    later(services, 1)
+    revise(services, typhoon, FIVE, title="【示例】台风红色预警")
+    report = relay(services, [typhoon])
+    assert (report.replaced, sum(report.messages.values())) == (4, 5)
+    assert send(services).sent == 5
+    later(services, 1)
+    revise(services, typhoon, FIVE, title="【示例】台风红色预警持续")
+    relay(services, [typhoon])
+    later(services, 1)
+    lift(services, typhoon)
+    assert relay(services, [typhoon]).replaced == 5
+    assert send(services).sent == 5  # the end, to those who got the red one
+
+
+def test_withdrawn_before_anything_was_sent_nobody_hears_of_it(
+    services: Services, people: dict[str, int]
+) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    later(services, 1)
+    lift(services, typhoon)
+    report = relay(services, [typhoon])
+    assert (report.replaced, sum(report.messages.values()), report.editions) == (4, 0, 0)
+    assert send(services).sent == 0
+
+
+def test_who_stopped_a_channel_gets_no_more_on_it(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    send(services)
+    services.subscriptions.end(people["lan"], "sms", at=services.clock.now(), reason="stopped")
+    later(services, 5)
+    lift(services, typhoon)
+    relay(services, [typhoon])
+    assert [row.channel for row in alerts(services, people)["lan"]].count("sms") == 1
+    assert [row.channel for row in alerts(services, people)["lan"]].count("email") == 2
+
+
+def test_who_joins_later_gets_the_update_as_a_first_alert(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    later(services, 5)
+    new = joining.join(
+        services,
+        profile(places=(FollowedPlace("sl02"),)),
+        digest_hour=9,
+        verified=True,
+        email="z@shili.example",
+    ).profile.id
+    people["new"] = new
+    relay(services, [typhoon])  # still the same stage
+    assert counts(services, people)["new"] == 1
+
+
+@pytest.mark.parametrize("dies_in", ["append", "enqueue"])
+def test_killed_in_the_middle_and_run_again(
+    services: Services, people: dict[str, int], monkeypatch: pytest.MonkeyPatch, dies_in: str
+) -> None:
+    typhoon = warning(services)
+    store: Any = services.editions if dies_in == "append" else services.outbox
+    real = getattr(store, dies_in)
+
+    def dies(*args: Any, **named: Any) -> Any:
+        if dies_in == "append":
+            real(*args, **named)  # written, and then the light goes out
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, dies_in, dies)
+    with pytest.raises(KeyboardInterrupt):
+        relay(services, [typhoon])
+    monkeypatch.setattr(store, dies_in, real)
+    later(services, 1)
+    relay(services, [typhoon])
+    assert counts(services, people) == {"lan": 2, "zhe": 1, "wang": 1}
+    editions = services.editions.between(people["lan"], NIGHT, NIGHT + timedelta(hours=1))
+    assert [one.kind for one in editions].count("alert") == 1
+    assert send(services).sent == 4
+
+
+def test_what_landed_before_a_crash_is_caught_up_with(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    later(services, 3)
+    assert sum(catch_up(services).messages.values()) == 4
+    assert sum(catch_up(services).messages.values()) == 0
+    send(services)
+    lift(services, typhoon)
+    later(services, 13 * 60)
+    assert sum(catch_up(services).messages.values()) == 0  # too late to be of use
+
+
+def test_the_first_language_speaks_for_all(services: Services, people: dict[str, int]) -> None:
+    chinese = warning(services)
+    english = warning(services, guid="ty#en", title="[SAMPLE] Orange typhoon warning", lang="en")
+    services.notices.link(english, chinese, "language_of")
+    relay(services, [chinese, english])
+    send(services)
+    later(services, 5)
+    lift(services, chinese)
+    assert sum(relay(services, [chinese]).messages.values()) == 4
+    assert {row.notices[0][0] for row in alerts(services, people)["wang"]} == {english, chinese}
+
+
+def test_a_repeat_from_another_source_is_told_through_the_first(
+    services: Services, people: dict[str, int]
+) -> None:
+    first = warning(services)
+    second = warning(services, guid="the same from elsewhere")
+    with services.database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE notice SET lead_id = {first} WHERE id = {second}")
+    relay(services, [first, second])
+    assert counts(services, people) == {"lan": 2, "zhe": 1, "wang": 1}
+
+
+def test_an_edition_of_selection_is_used_where_it_was_faster(
+    services: Services, people: dict[str, int]
+) -> None:
+    typhoon = warning(services)
+    select_all(services)
+    report = relay(services, [typhoon])
+    assert sum(report.messages.values()) == 4
+    assert send(services).sent == 4
+
+
+def test_each_reads_their_own_language(services: Services, people: dict[str, int]) -> None:
+    chinese = warning(services)
+    english = warning(services, guid="ty#en", title="[SAMPLE] Orange typhoon warning", lang="en")
+    services.notices.link(english, chinese, "language_of")
+    report = relay(services, [chinese, english])
+    assert (report.notices, sum(report.messages.values())) == (1, 4)
+    assert alerts(services, people)["wang"][0].notices == ((english, 1),)
+    assert alerts(services, people)["lan"][0].notices == ((chinese, 1),)
+    assert sum(relay(services, [english]).messages.values()) == 0
+    send(services)
+    later(services, 5)
+    for one in (chinese, english):
+        lift(services, one)
+    assert sum(relay(services, [english, chinese]).messages.values()) == 4
+
+
+def test_an_alert_is_of_no_use_after_its_end(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services, expires=NIGHT + timedelta(hours=2))
+    relay(services, [typhoon])
+    assert {row.expires_at for rows in alerts(services, people).values() for row in rows} == {
+        NIGHT + timedelta(hours=2)
+    }
+    later(services, 121)
+    assert send(services).sent == 0
+
+
+# -- from a file -------------------------------------------------------------------------------------
+
+
+def test_story_8_from_files(services: Services, people: dict[str, int]) -> None:
+    landed, told = take_file(services, OWN / "typhoon-1-orange.cap")
+    assert (landed.new, sum(told.messages.values())) == (2, 4)
+    assert set(counts(services, people)) == {"lan", "zhe", "wang"}
+    send(services)
+    later(services, 5)
+    landed, told = take_file(services, OWN / "typhoon-1-orange.cap")
+    assert (landed.new, landed.changed, sum(told.messages.values())) == (0, 0, 0)
+    later(services, 75)
+    landed, told = take_file(services, OWN / "typhoon-2-red.cap")
+    assert (landed.new, landed.changed, sum(told.messages.values())) == (0, 2, 5)
+    send(services)
+    later(services, 440)
+    landed, told = take_file(services, OWN / "typhoon-3-cancel.cap")
+    assert (landed.withdrawn, sum(told.messages.values())) == (2, 5)
+    assert send(services).sent == 5
+
+
+def test_an_exercise_from_a_file_reaches_nobody(services: Services, people: dict[str, int]) -> None:
+    landed, told = take_file(services, OWN / "exercise.cap")
+    assert ([odd.problem for odd in landed.oddities], told.notices) == (["not-actual"], 0)
+
+
+def test_files_that_are_none(services: Services, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        take_file(services, tmp_path / "none.cap")
+    (tmp_path / "page.cap").write_text("<html/>")
+    with pytest.raises(BadInputError, match="no CAP"):
+        take_file(services, tmp_path / "page.cap")
