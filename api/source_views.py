@@ -125,14 +125,18 @@ def held_entries(services: Services, source: Source, answers: Sequence[KeptAnswe
 
 
 def readable(answer: KeptAnswer, most: int = 4000) -> str:
-    """The beginning of a kept body as text, for a person's eyes; what cannot be read is marked."""
+    """The beginning of a kept body as text, for a person's eyes."""
     from feeds.intake.charset import decode
 
     text, _ = decode(answer.body, answer.headers.get("content-type", ""))
-    shown = "".join(
+    return printable(text[:most])
+
+
+def printable(text: str) -> str:
+    """Replace every sign that is no text, such as those that command a terminal."""
+    return "".join(
         sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text
     )
-    return shown[:most]
 
 
 def _standing(source: Source, hints: Hints, *, pushed: bool) -> Standing:

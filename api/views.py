@@ -303,11 +303,13 @@ def _shown_tags(services: Services, notice: Notice, lang: str, surface: Surface)
 
 
 def _mark(notice: Notice, correction: Revision | None) -> tuple[str, str]:
+    """A warning is updated and lifted, where other notices are corrected and withdrawn."""
+    warning = "cap" in notice.content.extra
     if notice.state == "withdrawn":
-        return "withdrawn", notice.reason
+        return "lifted" if warning else "withdrawn", notice.reason
     if notice.state == "expired":
         return "expired", ""
-    if correction is not None:
+    if correction is not None and not warning:
         return "corrected", correction.note
     if notice.priority == "emergency":
         return "emergency", ""

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 
-NAMES = ("ingest", "decide", "select", "feed", "mail")
+NAMES = ("ingest", "decide", "select", "feed", "mail", "poll")
 
 
 def main() -> int:

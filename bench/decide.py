@@ -35,7 +35,9 @@ _BASE = 20_000  # notices that are really invented; the others are as many again
 _SOURCES = 200
 _DISTRICTS = ("东示", "西示", "南示", "北示", "示河", "示山", "示湖", "示港", "示田", "示林")
 _ISSUES = ("停水", "停电", "道路施工", "噪声", "招生", "体检", "疫苗接种", "垃圾清运", "公交改线", "停车")
-_BOILERPLATE = "特此公告。如有疑问，请在工作时间与本单位办公室联系，本公告自发布之日起施行，由发布单位负责解释。" * 4
+_BOILERPLATE = (
+    "特此公告。如有疑问，请在工作时间与本单位办公室联系，本公告自发布之日起施行，由发布单位负责解释。" * 4
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def run(repeat: int, notices: int = NOTICES) -> dict[str, Any]:
 
 def _measure(store: NoticeStore, base: list[Entry], repeat: int) -> dict[str, list[float]]:
     spent: dict[str, list[float]] = {"bare": [], "decide": [], "identity": [], "alike": []}
-    chosen = random.Random(7)  # noqa: S311
+    chosen = random.Random(7)
     for entry in [_entry(base, chosen) for _ in range(50)]:
         _decide(store, entry)  # statements are compiled, the characters of the city are known
     for _ in range(repeat):
@@ -117,25 +119,32 @@ def _entry(base: list[Entry], chosen: random.Random) -> Entry:
     if kind == 0:
         text = f"发布时间：2026-10-12 来源：示例网\n{old.text}"
     elif kind == 1:
-        content = replace(content, title=f"{old.content.title}（第{number}号）", doc_no=f"示告〔2026〕{number}号")
+        content = replace(
+            content, title=f"{old.content.title}（第{number}号）", doc_no=f"示告〔2026〕{number}号"
+        )
         text = old.text.replace("0", str(number))
     else:
         letters = list(old.text)
         chosen.shuffle(letters)
-        content, text = replace(content, title=f"{number}{old.content.title[::-1]}", doc_no=""), "".join(letters)
+        content, text = (
+            replace(content, title=f"{number}{old.content.title[::-1]}", doc_no=""),
+            "".join(letters),
+        )
     return Entry(_SOURCES + 1, f"new-{number}", content, text)
 
 
 def _invented(n: int) -> Entry:
     """A notice as districts write them: few words, many numbers, one closing formula."""
-    chosen = random.Random(n)  # noqa: S311
+    chosen = random.Random(n)
     notices = _samples()
     district, issue = chosen.choice(_DISTRICTS), chosen.choice(_ISSUES)
     # One in ten is a daily notice: the same title again and again.
     title = f"【示例】{district}区{issue}情况每日公告"
     if n % 10:
-        title = f"【示例】关于{district}区{chosen.randrange(1, 400)}号地块周边{issue}有关事项的公告（第{n}号）"
-    body = notices[n % len(notices)]["body"] if n % 3 == 0 else ""
+        title = (
+            f"【示例】关于{district}区{chosen.randrange(1, 400)}号地块周边{issue}有关事项的公告（第{n}号）"
+        )
+    body = notices[n % len(notices)]["body"] if n % 8 == 0 else ""
     road = "".join(chosen.choice("安宁和平康乐新华长春东风胜利人民建设") for _ in range(30))
     text = (
         f"因{road}{issue}，{district}区自{chosen.randrange(1, 29)}日{chosen.randrange(24)}时起影响"
@@ -174,7 +183,9 @@ def _build(database: Database, base: list[Entry], notices: int) -> None:
         cursor = raw.cursor()
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-200000", "foreign_keys=OFF"):
             cursor.execute(f"PRAGMA {pragma}")
-        names = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name IN {}"
+        names = (
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name IN {}"
+        )
         indexes = cursor.execute(names.format("('notice', 'notice_key')")).fetchall()
         for name, _ in indexes:
             cursor.execute(f"DROP INDEX {name}")
@@ -185,7 +196,6 @@ def _build(database: Database, base: list[Entry], notices: int) -> None:
             _tell("indexing")
             cursor.execute(statement)
         cursor.execute("COMMIT")
-        cursor.execute("ANALYZE")
         cursor.execute("PRAGMA journal_mode=WAL")
     finally:
         raw.close()
@@ -195,9 +205,9 @@ def _build(database: Database, base: list[Entry], notices: int) -> None:
 
 def _insert_notices(cursor: Any, base: list[Entry], identities: list[Identity], notices: int) -> None:
     names = (
-        "id, source_id, guid, state, revision, lang, title, body, details, content_hash, upstream_hash, agency_slug,"
-        " doc_key, kind, level, place, priority, archive, published, created_at, released_at, changed_at, fresh_at,"
-        " material_number, reason"
+        "id, source_id, guid, state, revision, lang, title, body, details, content_hash, upstream_hash,"
+        " agency_slug, doc_key, kind, level, place, priority, archive, published, created_at, released_at,"
+        " changed_at, fresh_at, material_number, reason"
     )
     marks = ",".join("?" * 25)
     at = to_micros(NOW)
@@ -211,8 +221,8 @@ def _insert_notices(cursor: Any, base: list[Entry], identities: list[Identity], 
             guid = entry.guid if start == 0 else f"{entry.guid}-{start}"
             rows.append((
                 number, entry.source_id, guid, "released", 1, "zh-Hans", content.title, content.body,
-                '{"title":"示例"}', f"{number:032x}", f"{number:032x}", "", content.doc_no, "", "city", None, "normal",
-                0, published, at, at, at, published, number, "",
+                '{"title":"示例"}', f"{number:032x}", f"{number:032x}", "", content.doc_no, "", "city",
+                None, "normal", 0, published, at, at, at, published, number, "",
             ))  # fmt: skip
             prints.append((
                 number, entry.source_id, _salted_one(one.title_key, start), _salted_one(one.doc_key, start),
@@ -223,7 +233,7 @@ def _insert_notices(cursor: Any, base: list[Entry], identities: list[Identity], 
 
 
 def _insert_keys(cursor: Any, identities: list[Identity], notices: int) -> None:
-    """The keys of each further thousand are others, but for one notice in twenty: boilerplate is everywhere."""
+    """Each further batch has keys of its own, but for one notice in twenty: boilerplate is everywhere."""
     flat = np.array([key for one in identities for key in one.keys], dtype=np.uint64)
     owner = np.repeat(np.arange(len(identities)), [len(one.keys) for one in identities])
     keys, ids = [], []

@@ -1,7 +1,7 @@
 """Many small web servers on loopback addresses of their own, which answer slowly and know ETags.
 
-Run by ``bench.poll`` as a process of its own: ``python -m bench.poll_server SOURCES DELAY_S`` reads one
-feed's entries (JSON) from its input, prints its port, then its counts for each line it is sent.
+Run by ``bench.poll`` as a process of its own: ``python -m bench.poll_server SOURCES DELAY_S`` reads all
+feeds' entries (JSON) from its input, prints its port, then its counts for each line it is sent.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ async def _serve(sources: int, delay_s: float, entries: list[list[dict[str, str]
     counts: Counter[str] = Counter()
     port = 0
     for number in range(sources):
-        answers = _answers(number, feed(number, entries[number % len(entries)]))
+        answers = _answers(number, feed(number, entries[number]))
         make = partial(Server, answers, delay_s, counts)
         server = await loop.create_server(make, address_of(number), port, backlog=16)
         port = port or server.sockets[0].getsockname()[1]

@@ -47,9 +47,10 @@ TEMPLATES: Mapping[str, str] = {
     ),
 }
 _MARKS = {
-    "zh": {"withdrawn": "已撤回：", "corrected": "更正：", "expired": "已到期：", "emergency": "紧急："},
-    "en": {"withdrawn": "Withdrawn: ", "corrected": "Correction: ", "expired": "Expired: ",
-           "emergency": "Emergency: "},
+    "zh": {"lifted": "已解除：", "withdrawn": "已撤回：", "corrected": "更正：", "expired": "已到期：",
+           "emergency": "紧急："},
+    "en": {"lifted": "Lifted: ", "withdrawn": "Withdrawn: ", "corrected": "Correction: ",
+           "expired": "Expired: ", "emergency": "Emergency: "},
 }  # fmt: skip
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -166,7 +167,7 @@ def _item(entry: EntryView, digest: Digest, lang: str) -> _Item:
     note = entry.mark_note if entry.mark else ""
     if entry.mark == "emergency":
         note = entry.mark_note or entry.summary
-    over = entry.mark in ("withdrawn", "expired")
+    over = entry.mark in ("withdrawn", "lifted", "expired")
     tail = "" if over else "".join(_tail(entry, zone, today, lang))
     return _Item(_MARKS[lang].get(entry.mark, ""), title, tail, _plain(note).rstrip("。.;；"))
 

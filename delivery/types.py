@@ -32,7 +32,7 @@ class EntryView:
         reasons: Sentences, strongest first; empty in public feeds.
         deadline: Last instant to act, UTC; a bare day is stored as its local midnight.
         deadline_has_time: False for a bare day; only the day is then shown.
-        mark: ``""``, ``withdrawn``, ``corrected``, ``expired`` or ``emergency``.
+        mark: ``""``, ``withdrawn``, ``lifted`` (a warning), ``corrected``, ``expired`` or ``emergency``.
         mark_note: One sentence of plain text beside the mark, e.g. what was corrected.
         sensitive: True where the entry must be worded discreetly outside the page. Its address
             stays in feeds, so it must lead to a page that asks before it tells.

@@ -15,10 +15,11 @@ from delivery.types import EntryView
 
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _SPACE = re.compile(r"\s+")
-_OVER = ("withdrawn", "expired")
+_OVER = ("withdrawn", "lifted", "expired")
 SAMPLE = "【示例】"
 
 _ZH: Mapping[str, str] = {
+    "lifted": "【已解除】", "lifted_note": "此预警已解除。",
     "withdrawn": "【已撤回】", "corrected": "【更正】", "expired": "【已到期】", "emergency": "【紧急】",
     "withdrawn_note": "此公告已撤回。", "corrected_note": "此公告已更正，请以现在的内容为准。",
     "expired_note": "此公告已到期。", "emergency_note": "紧急信息。",
@@ -27,6 +28,7 @@ _ZH: Mapping[str, str] = {
     "source": "来源：", "licence": "许可：", "joiner": "；", "today": "（今天）", "tomorrow": "（明天）",
 }  # fmt: skip
 _EN: Mapping[str, str] = {
+    "lifted": "[Lifted] ", "lifted_note": "This warning is over.",
     "withdrawn": "[Withdrawn] ", "corrected": "[Correction] ", "expired": "[Expired] ",
     "emergency": "[Emergency] ",
     "withdrawn_note": "This notice was withdrawn.",

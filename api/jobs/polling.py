@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from queue import Empty, Queue
+from time import monotonic
 
 import structlog
 
@@ -29,7 +30,8 @@ from feeds.kernel.hosts import HostBusyError
 AT_A_TIME = 64
 FEW = 4  # so few answers are read here, before a process could have started
 CLAIM = 4 * AT_A_TIME
-TOGETHER = 32  # most answers that land in one transaction
+TOGETHER = 64  # most answers that land in one transaction …
+LINGER_S = 0.1  # … and how long the first of them waits for the others
 
 _log = structlog.get_logger(__name__)
 Failed = Callable[[Source, MycityError], None]
@@ -56,8 +58,8 @@ def poll_due(
     workshop: Workshop | None = None,
 ) -> Done:
     """Poll every source whose time has come; each is claimed, so that a second scheduler leaves it alone."""
-    due = len(services.sources.due(services.clock.now(), limit=FEW + 1))
-    return _round(services, _claims(services), due > FEW, failed, progress, workshop, None)
+    due = services.sources.count_due(services.clock.now())
+    return _round(services, _claims(services), due, failed, progress, workshop)
 
 
 def poll(
@@ -83,8 +85,7 @@ def poll(
     Raises:
         StorageError: If the database refuses; what has landed stays, the rest is due again.
     """
-    many = len(sources) > FEW
-    return _round(services, iter(sources), many, failed, progress, workshop, len(sources))
+    return _round(services, iter(sources), len(sources), failed, progress, workshop)
 
 
 def _claims(services: Services) -> Iterator[Source]:
@@ -97,12 +98,12 @@ def _claims(services: Services) -> Iterator[Source]:
 def _round(
     services: Services,
     sources: Iterator[Source],
-    many: bool,
+    total: int,
     failed: Failed | None,
     progress: Progress | None,
     workshop: Workshop | None,
-    total: int | None,
 ) -> Done:
+    many = total > FEW
     done: Done = []
     asked: list[int] = []
     harvester = Harvester(services.ingestor, services.notices, services.sources, services.clock)
@@ -120,7 +121,7 @@ def _round(
                 else:
                     _note_failure(services, source, found, failed)
                 if progress is not None:
-                    progress(len(asked), total or len(asked))
+                    progress(len(asked), max(total, len(asked)))
     say_alarms(services.sources.check_health(services.clock.now(), asked))
     return done
 
@@ -155,9 +156,10 @@ class _Askers:
         working = len(self._threads)
         while working:
             came = [self._queue.get()]
-            while len(came) < TOGETHER:
+            until = monotonic() + LINGER_S
+            while len(came) < min(TOGETHER, working) and (left := until - monotonic()) > 0:
                 try:
-                    came.append(self._queue.get_nowait())
+                    came.append(self._queue.get(timeout=left))
                 except Empty:
                     break
             working -= came.count(None)

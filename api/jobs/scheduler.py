@@ -16,6 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from api.jobs.digests import plan, send
 from api.jobs.polling import poll_due, say_alarms
 from api.jobs.selecting import select_all
+from api.jobs.websub import subscribe_due
 from api.jobs.workshop import Workshop
 from api.settings import Settings
 from api.wiring import Services
@@ -64,7 +65,8 @@ def housekeeping(services: Services) -> dict[str, int]:
     }
 
 
-JOBS = ("poll", "health", "select", "digests", "housekeeping")
+JOBS = ("poll", "websub", "health", "select", "digests", "housekeeping")
+WEBSUB_SECONDS = 300
 HEALTH_SECONDS = 900
 
 
@@ -72,6 +74,7 @@ def interval_seconds(settings: Settings) -> dict[str, float]:
     """How often each job looks whether something is due."""
     return {
         "poll": settings.poll_seconds,
+        "websub": WEBSUB_SECONDS,
         "health": HEALTH_SECONDS,
         "select": settings.select_minutes * 60,
         "digests": settings.digest_minutes * 60,
@@ -89,6 +92,7 @@ def start(services: Services) -> Callable[[], None]:
     workshop = Workshop(services.settings.city)
     ticks: dict[str, Callable[[Services], Any]] = {
         "poll": lambda services: tick_poll(services, workshop),
+        "websub": subscribe_due,
         "health": tick_health,
         "select": select_all,
         "digests": tick_digests,

@@ -294,9 +294,7 @@ def _holds(preview: Preview) -> Step:
     holds = Counter(row.hold for row, decision, _ in preview.rows if row.hold and decision.action != "same")
     if not holds:
         return Step("holds", "ok", ("nothing waits for an editor",))
-    return Step(
-        "holds", "odd", tuple(f"{n} × for an editor: {why}" for why, n in holds.most_common())
-    )
+    return Step("holds", "odd", tuple(f"{n} × for an editor: {why}" for why, n in holds.most_common()))
 
 
 def _next(services: Services, source: Source, preview: Preview, answer: Answer) -> Step:

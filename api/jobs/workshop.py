@@ -24,6 +24,7 @@ from typing import Any
 
 from feeds.catalogue.city_files import load_city
 from feeds.catalogue.tagging import Tagger
+from feeds.catalogue.words import cut, one_form
 from feeds.intake.prepare import Prepared, Preparer
 from feeds.intake.sources import Source
 from feeds.intake.types import Fetched
@@ -169,6 +170,7 @@ def serve(handle: int, city: str) -> None:
     line: Connection = Connection(handle)
     made = load_city(city)
     preparer = Preparer(made, Tagger(made))
+    cut(one_form("预热"))  # loads the dictionaries now, and not on the first answer's time
     with contextlib.suppress(EOFError, OSError):  # the engine is gone
         line.send_bytes(pickle.dumps(None))
         while True:

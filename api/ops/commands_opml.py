@@ -9,6 +9,12 @@ import typer
 
 from api.ops import console
 from api.ops import source_options as options
+from api.wiring import Services
+from feeds.intake.opml import Outline, read_opml, write_opml
+from feeds.intake.source_settings import checked, twins_of
+from feeds.kernel.errors import MycityError
+
+_COLUMNS = ("result", "feed", "address", "why")
 
 
 def import_opml(
@@ -17,9 +23,69 @@ def import_opml(
         bool, typer.Option("--dry-run", help="Show what would be added; add nothing.")
     ] = False,
 ) -> None:
-    """Add the feeds of an OPML file; what is there already stays as it is."""
-    raise NotImplementedError(console, options)
+    """Add the feeds of an OPML file; what is there already stays as it is. Nothing is asked yet."""
+    with console.services() as services:
+        found = read_opml(options.read_bytes(file))
+        rows: list[tuple[str, str, str, str]] = [
+            ("left out", "", "", f"Outline {oddity.line}: {oddity.message}") for oddity in found.oddities
+        ]
+        taken = {one.url: one.slug for one in services.sources.list() if one.url}
+        with console.progress({"opml": f"Importing {file.name}"}) as progress:
+            for number, outline in enumerate(found.outlines, 1):
+                result, why = _take(services, outline, taken, dry_run=dry_run)
+                rows.append((result, outline.title, outline.url, why))
+                progress("opml", number, len(found.outlines))
+        _say(file, rows, dry_run=dry_run)
+        if any(row[0] == "failed" for row in rows):
+            raise typer.Exit(1)
 
 
 def export_opml(file: Path) -> None:
-    """Write all feeds to an OPML file that other feed readers understand."""
+    """Write all feeds to an OPML file that other feed readers understand; each agency is a folder."""
+    with console.services() as services:
+        feeds = [one for one in services.sources.list() if one.url and one.kind == "feed"]
+        feeds.sort(key=lambda one: (one.agency, one.id))
+        outlines = [
+            Outline(one.name, one.url or "", "", (one.agency,) if one.agency else ()) for one in feeds
+        ]
+        title = f"{services.city.name.zh} {services.city.name.en}"
+        temporary = file.with_suffix(file.suffix + ".part")
+        temporary.write_bytes(write_opml(title, outlines, services.clock.now()))
+        temporary.replace(file)
+        console.say(f"Wrote {len(feeds)} feeds to {file}.", written=len(feeds), file=str(file))
+
+
+def _take(services: Services, outline: Outline, taken: dict[str, str], *, dry_run: bool) -> tuple[str, str]:
+    """Add one feed, unless its address is there in any spelling; return the result and why."""
+    there = next((taken[url] for url in twins_of(outline.url) if url in taken), "")
+    if there:
+        return "there", f"It is source {there!r}."
+    settings = {
+        "slug": options.slug_of(outline.url),
+        "name": outline.title,
+        "kind": "feed",
+        "url": outline.url,
+    }
+    try:
+        whole = options.whole(services, settings)
+        if dry_run:
+            checked(whole)
+        else:
+            services.sources.add(**whole, at=services.clock.now())
+    except MycityError as error:
+        return "failed", str(error)
+    taken[outline.url] = settings["slug"]
+    return "would be added" if dry_run else "added", ""
+
+
+def _say(file: Path, rows: list[tuple[str, str, str, str]], *, dry_run: bool) -> None:
+    if console.options.json:
+        console.table("", _COLUMNS, rows, "feeds")
+        return
+    shown = [row for row in rows if row[0] != "there"]
+    if shown:
+        console.table(f"{file.name}", _COLUMNS, shown, "feeds")
+    done = sum(row[0] in ("added", "would be added") for row in rows)
+    there = sum(row[0] == "there" for row in rows)
+    failed = sum(row[0] == "failed" for row in rows)
+    console.say(f"{done} {'would be ' if dry_run else ''}added, {there} were there already, {failed} failed.")

@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 
-from api.jobs.polling import Done, poll, poll_due
+from api.jobs.polling import poll, poll_due
 from api.jobs.trying import Trial, candidate, try_source
 from api.ops import console
 from api.ops import source_options as options
+from api.ops import source_prints as prints
 from api.ops import source_texts as texts
 from api.ops.commands_opml import export_opml, import_opml
+from api.ops.source_options import (
+    Agency,
+    DryRun,
+    FullText,
+    Kind,
+    Lang,
+    Licence,
+    Minutes,
+    Name,
+    Place,
+    RecipeFile,
+    Release,
+    Rules,
+    Slug,
+    Tags,
+)
 from api.source_views import overview, readable, view
 from api.wiring import Services
 from feeds.intake.sources import Source
 from feeds.kernel.errors import MycityError, UsageError
 
 _LINES = 12  # of a kept body, unless all of it is asked for
-
-Kind = Annotated[
-    str, typer.Option(help="feed, json, html, csv or cap; default: feed, or what the file says.")
-]
-RecipeFile = Annotated[
-    Path | None,
-    typer.Option("--file", "--recipe", help="How a list is read, and settings; see docs/sources.md."),
-]
-Slug = Annotated[str, typer.Option(help="Short name for commands; default: made from the address.")]
-Name = Annotated[str, typer.Option(help="How people call it; default: its own title.")]
-Agency = Annotated[str, typer.Option(help="The office that publishes it, for entries that name none.")]
-Place = Annotated[str, typer.Option(help="Code of the place it speaks for; default: the city.")]
-Licence = Annotated[str, typer.Option(help="Licence or attribution shown with each entry.")]
-Lang = Annotated[str, typer.Option(help="Language of its entries, e.g. en; default: what it says.")]
-Minutes = Annotated[int | None, typer.Option(help="Poll at most this often (default 60).", min=5)]
-Release = Annotated[str, typer.Option(help="publish at once, or review by an editor first.")]
-Rules = Annotated[
-    list[str] | None,
-    typer.Option("--rule", help="A keyword rule, e.g. 'exclude title: 招聘'; may be given again."),
-]
-Tags = Annotated[
-    list[str] | None, typer.Option("--tag", help="kind:code for every entry; may be given again.")
-]
-FullText = Annotated[
-    bool | None,
-    typer.Option("--full-text/--no-full-text", help="Fetch the page of each new entry for its text."),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be stored; store nothing.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -167,9 +153,9 @@ def sources_test(
     with console.services() as services:
         settings = options.read_options(services, url=target, kind=kind, file=file, rules=rule)
         source = options.meant(services, target, settings)
-        with _working("Asking 抓取"):
+        with prints.working("Asking 抓取"):
             trial = try_source(services, source)
-        _say_trial(trial, services.zone)
+        prints.say_trial(trial, services.zone)
         if trial.failed:
             raise typer.Exit(1)
 
@@ -200,12 +186,12 @@ def sources_add(
         )  # fmt: skip
         if not settings.get("url"):
             raise UsageError("Give the address of the source, here or as `url` in the file.")
-        with _working("Asking 抓取"):
+        with prints.working("Asking 抓取"):
             trial = try_source(
                 services, candidate(at=services.clock.now(), **options.whole(services, settings))
             )
         if dry_run or trial.preview is None:
-            _say_preview(trial, services.zone)
+            prints.say_preview(trial, services.zone)
             if trial.preview is None:
                 raise typer.Exit(1)
             return
@@ -253,9 +239,9 @@ def sources_change(
             )
         if dry_run:
             source = services.sources.by_slug(slug)
-            with _working("Asking 抓取"):
+            with prints.working("Asking 抓取"):
                 trial = try_source(services, options.replaced(source, settings))
-            _say_preview(trial, services.zone)
+            prints.say_preview(trial, services.zone)
             return
         changed = services.sources.change(slug, at=services.clock.now(), **settings)
         console.say(
@@ -298,96 +284,53 @@ def sources_poll(
                 "progress": lambda finished, total: bar("poll", finished, total),
             }
             done = poll(services, one, **shown) if one else poll_due(services, **shown)
-        _say_polled(done, failures)
+        prints.say_polled(done, failures)
         if failures:
             raise typer.Exit(1)
 
 
-def alert(file: Path) -> None:
-    """Take in a CAP warning from a file, at once."""
-    raise NotImplementedError(file)
+def alert(
+    file: Path,
+    source: Annotated[
+        str, typer.Option(help="Whose warning it is; default: a trusted source for files.")
+    ] = "",
+) -> None:
+    """Take in a CAP warning from a file, at once, and tell everybody whom it concerns."""
+    from api.jobs.alerts import take_file
 
-
-# -- shared ------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _working(label: str) -> Iterator[None]:
-    """Show on a terminal that something is under way."""
-    shown = Console(stderr=True)
-    if not shown.is_terminal or console.options.json:
-        yield
-        return
-    with shown.status(label):
-        yield
-
-
-def _say_polled(done: Done, failures: Sequence[tuple[Source, MycityError]]) -> None:
-    """Counts of those that answered as a table, and a sentence for each that did not."""
-    columns = ("source", "read", "new", "changed", "same", "held", "duplicates", "withdrawn", "oddities")
-    rows = [
-        (s.slug, r.read, r.new, r.changed, r.same, r.held, r.duplicates, r.withdrawn, len(r.oddities))
-        for s, r in done
-    ]
-    if console.options.json:
-        polled = [dict(zip(columns, row, strict=True)) for row in rows]
-        console.say("", polled=polled, failed=[{"source": s.slug, "error": str(e)} for s, e in failures])
-        return
-    if rows or not failures:
-        console.table("Polled 已抓取", columns, rows, "polled")
-    for source, report in done:
-        for oddity in report.oddities:
-            if oddity.problem == "flood-held":
-                console.say(f"⚠ {source.slug}: {oddity.message}")
-    for source, error in failures:
-        console.say(f"✗ {source.slug}: {error}")
+    with console.services() as services:
+        whose = services.sources.by_slug(source) if source else None
+        landed, told = take_file(services, file, source=whose)
+        messages = sum(told.messages.values())
+        if console.options.json:
+            console.say(
+                "", read=landed.read, new=landed.new, changed=landed.changed, withdrawn=landed.withdrawn,
+                held=landed.held, same=landed.same, warnings=told.notices, editions=told.editions,
+                messages=dict(told.messages), unplaced=told.unplaced,
+                oddities=[oddity.message for oddity in landed.oddities],
+            )  # fmt: skip
+            return
+        for oddity in landed.oddities:
+            console.say(f"! {oddity.message}")
+        console.say(
+            f"{landed.new} new, {landed.changed} changed, {landed.withdrawn} ended, {landed.same} the same, "
+            f"{landed.held} wait for an editor; {told.editions} people told, {messages} messages queued."
+        )
+        for number in told.unplaced:
+            console.say(f"⚠ Notice {number} names no place of this city, so nobody was told.")
 
 
 def _dry_run(services: Services, chosen: Sequence[Source]) -> None:
-    failed = False
-    for source in chosen:
-        with _working(f"Asking {source.slug}"):
-            trial = try_source(services, source)
-        failed = failed or trial.failed
-        _say_preview(trial, services.zone)
-    if failed:
+    trials: list[Trial] = []
+    with console.progress({"poll": "Asking 抓取"}) as bar:
+        for source in chosen:
+            trials.append(try_source(services, source))
+            bar("poll", len(trials), len(chosen))
+    if console.options.json:
+        found = [{"source": one.source.slug} | texts.trial_values(one, services.zone) for one in trials]
+        console.say("", sources=found)
+    else:
+        for trial in trials:
+            prints.say_preview(trial, services.zone)
+    if any(trial.failed for trial in trials):
         raise typer.Exit(1)
-
-
-def _say_trial(trial: Trial, zone: ZoneInfo) -> None:
-    if console.options.json:
-        console.say("", **texts.trial_values(trial, zone))
-        return
-    for line in texts.trial_lines(trial):
-        console.say(line)
-    if trial.body:
-        console.say("What came begins with:")
-        console.say(trial.body.decode("utf-8", "replace")[:400])
-
-
-def _say_preview(trial: Trial, zone: ZoneInfo) -> None:
-    """Show what would be stored; where a step failed, the steps."""
-    if trial.preview is None:
-        _say_trial(trial, zone)
-        return
-    rows = texts.preview_rows(trial.preview, zone)
-    if console.options.json:
-        console.say("", source=trial.source.slug, entries=rows)
-        return
-    columns = ("would be", "date", "title", "agency", "tags", "oddities", "address")
-    shown = [
-        (
-            row["action"] + (f", held: {row['held']}" if row["held"] else ""),
-            row["date"][:10],
-            row["title"][:80],
-            row["agency"],
-            " ".join(row["tags"]),
-            " ".join(row["oddities"]),
-            row["url"],
-        )
-        for row in rows
-    ]
-    console.table(f"Would be stored 将会存入 ({len(rows)}, {trial.source.name})", columns, shown, "entries")
-    skipped = len(trial.preview.prepared.skipped)
-    if skipped:
-        console.say(f"{skipped} more would be left out by keyword rules.")

@@ -10,13 +10,43 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from api.jobs.trying import candidate
 from api.wiring import Services
 from feeds.intake.sources import Source
 from feeds.kernel.errors import UsageError
 from feeds.kernel.ids import content_hash
+
+Kind = Annotated[
+    str, typer.Option(help="feed, json, html, csv or cap; default: feed, or what the file says.")
+]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option("--file", "--recipe", help="How a list is read, and settings; see docs/sources.md."),
+]
+Slug = Annotated[str, typer.Option(help="Short name for commands; default: made from the address.")]
+Name = Annotated[str, typer.Option(help="How people call it; default: its own title.")]
+Agency = Annotated[str, typer.Option(help="The office that publishes it, for entries that name none.")]
+Place = Annotated[str, typer.Option(help="Code of the place it speaks for; default: the city.")]
+Licence = Annotated[str, typer.Option(help="Licence or attribution shown with each entry.")]
+Lang = Annotated[str, typer.Option(help="Language of its entries, e.g. en; default: what it says.")]
+Minutes = Annotated[int | None, typer.Option(help="Poll at most this often (default 60).", min=5)]
+Release = Annotated[str, typer.Option(help="publish at once, or review by an editor first.")]
+Rules = Annotated[
+    list[str] | None,
+    typer.Option("--rule", help="A keyword rule, e.g. 'exclude title: 招聘'; may be given again."),
+]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", help="kind:code for every entry; may be given again.")
+]
+FullText = Annotated[
+    bool | None,
+    typer.Option("--full-text/--no-full-text", help="Fetch the page of each new entry for its text."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be stored; store nothing.")]
 
 
 def read_options(

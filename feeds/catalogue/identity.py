@@ -57,6 +57,7 @@ class Identity:
         simhash: 48 bits of the SimHash of the text's pieces; above them 15 that digest its numbers.
         size: How many pieces the text has.
         text_key: The one of ``keys`` that digests the whole text; not stored apart from them.
+        bands: Those of ``keys`` that digest parts of the text, which formulas share, too.
         specific: Whether the title is long enough to name one document; equal titles are equally so.
         copied: Whether the text says that it was taken from elsewhere.
     """
@@ -71,6 +72,7 @@ class Identity:
     lang: str
     keys: tuple[int, ...]
     text_key: int = 0
+    bands: tuple[int, ...] = ()
     specific: bool = False
     copied: bool = False
 
@@ -154,7 +156,7 @@ def identity_of(content: NoticeContent, text: str, *, extra_keys: Iterable[int] 
         keys += [key_of("title-days", title, days) for days in _days(day)]
     return Identity(
         title_key, doc, agency_key, url_key, day, printed.simhash, printed.size, content.lang,
-        tuple(dict.fromkeys(filter(None, keys))), printed.exact, specific, is_copy(text),
+        tuple(dict.fromkeys(filter(None, keys))), printed.exact, printed.bands, specific, is_copy(text),
     )  # fmt: skip
 
 

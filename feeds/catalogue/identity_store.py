@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -36,37 +36,40 @@ INTAKE = "intake"  # the actor of revisions that came from upstream
 _CERTAIN = ("duplicate_of", "reprints")
 _GROUP_MOST = 200
 _LATEST = 500  # of a source's notices, among which vanished ones are looked for
+_PER_KEY = 10
 _RETURN_WEIGHT = 3  # how much more a change back to an earlier text counts
 
-# Of a key that stands under more notices than :most only the newest are looked at: a boilerplate
-# text costs no more than any other, and which ones are looked at does not depend on chance.
-_LOOK_ALIKES = """
-SELECT k.key, p.notice_id, p.source_id, n.lead_id, n.state, p.title_key, p.doc_key, p.agency_key,
-       p.url_key, p.day, p.simhash, p.size, p.lang
+# Of a key that stands under many notices only the newest are read: a formula costs no more than any
+# other text, and which ones are read does not depend on chance. This reads the index of keys only.
+_NEWEST = """
+SELECT w.key, k.notice_id
 FROM (SELECT {wanted} AS key {source}) AS w
-{join} notice_key AS k ON k.key = w.key AND k.notice_id >= COALESCE(
+{join} notice_key AS k ON k.key = w.key AND k.notice_id > COALESCE(
     (SELECT x.notice_id FROM notice_key AS x WHERE x.key = w.key
-     ORDER BY x.notice_id DESC LIMIT 1 OFFSET :skip), 0)
-JOIN notice_print AS p ON p.notice_id = k.notice_id AND {other}
-JOIN notice AS n ON n.id = k.notice_id
+     ORDER BY x.notice_id DESC LIMIT 1 OFFSET :most), 0)
 """
-_DIALECTS = {
-    "sqlite": text(
-        _LOOK_ALIKES.format(
-            wanted="value",
-            source="FROM json_each(:keys)",
-            join="CROSS JOIN",  # SQLite keeps the order of a cross join: keys first
-            other="p.source_id IS NOT :source_id",
-        )
-    ),
-    "postgresql": text(
-        _LOOK_ALIKES.format(
-            wanted="unnest(CAST(:keys AS bigint[]))",
-            source="",
-            join="JOIN",
-            other="p.source_id IS DISTINCT FROM CAST(:source_id AS bigint)",
-        )
-    ),
+_PRINTS = """
+SELECT p.notice_id, p.source_id, n.lead_id, n.state, p.title_key, p.doc_key, p.agency_key, p.url_key,
+       p.day, p.simhash, p.size, p.lang
+FROM (SELECT {wanted} AS key {source}) AS w
+{join} notice_print AS p ON p.notice_id = w.key AND {other}
+JOIN notice AS n ON n.id = p.notice_id
+"""
+_SQLITE = {
+    "wanted": "value",
+    "source": "FROM json_each(:keys)",
+    "join": "CROSS JOIN",  # SQLite keeps the order of a cross join: keys first
+    "other": "p.source_id IS NOT :source_id",
+}
+_POSTGRESQL = {
+    "wanted": "unnest(CAST(:keys AS bigint[]))",
+    "source": "",
+    "join": "JOIN",
+    "other": "p.source_id IS DISTINCT FROM CAST(:source_id AS bigint)",
+}
+_STATEMENTS = {
+    name: (text(_NEWEST.format(**parts)), text(_PRINTS.format(**parts)))
+    for name, parts in (("sqlite", _SQLITE), ("postgresql", _POSTGRESQL))
 }
 
 
@@ -85,8 +88,9 @@ class IdentityStore:
         Args:
             identities: Of notices that are about to be stored.
             not_source: Their source, whose own notices are left out; ``None`` for the desk.
-            limit: Most notices looked at for one key, the newest ones, and most for one identity,
-                those that share most keys; ties go to the smaller id.
+            limit: Most notices returned for one identity, those that share most keys; ties go to the
+                smaller id. Of each key the ten newest notices are read: of a group of copies any one
+                names the lead. A part of a text that more notices share is a formula, and not followed.
 
         Returns:
             A list for each identity, in the order given.
@@ -95,15 +99,16 @@ class IdentityStore:
         if not wanted:
             return [[] for _ in identities]
         with self._db.read() as connection:
-            rows = [
-                row for part in chunks(wanted, 5000) for row in _sharing(connection, part, not_source, limit)
-            ]
-        if not rows:
-            return [[] for _ in identities]
-        by_key: dict[int, list[Any]] = defaultdict(list)
-        for row in rows:
-            by_key[row[0]].append(row)
-        return [_candidates(one, by_key, limit) for one in identities]
+            by_key: dict[int, list[int]] = defaultdict(list)
+            for key, notice_id in _listed(connection, 0, wanted, most=_PER_KEY + 1):
+                by_key[key].append(notice_id)
+            shared = [_shared(one, by_key, limit) for one in identities]
+            ids = sorted({notice_id for one in shared for notice_id in one})
+            rows = {row[0]: row for row in _listed(connection, 1, ids, source_id=not_source)}
+        return [
+            [StoredIdentity(*rows[i], shared=keys) for i, keys in one.items() if i in rows]  # type: ignore[misc]
+            for one in shared
+        ]
 
     def groups(self, ids: Collection[int]) -> dict[int, list[tuple[int, int | None]]]:
         """Return the others of each lead's group: lead → (notice, source) of each, by id.
@@ -165,6 +170,26 @@ class IdentityStore:
                     connection.execute(query), key=lambda r: (r.notice_id == 0, r.source_id != source_id)
                 ):
                     found.setdefault(row.key, _message(row))
+        return found
+
+    def cap_notices(self, keys: Sequence[int], *, source_id: int) -> dict[int, list[KnownMessage]]:
+        """Return every notice of one source under each key; one for each language of a warning.
+
+        Keys that stand for a message cancelled before it came give one with ``notice_id`` 0.
+        """
+        found: dict[int, list[KnownMessage]] = {}
+        columns = (notice_key.c.key, notice_key.c.notice_id, notice.c.guid, notice.c.source_id)
+        with self._db.read() as connection:
+            for part in chunks(list(dict.fromkeys(keys))):
+                query = (
+                    select(*columns, notice.c.state, notice.c.details, notice.c.changed_at)
+                    .outerjoin(notice, notice.c.id == notice_key.c.notice_id)
+                    .where(notice_key.c.key.in_(part))
+                    .order_by(notice_key.c.notice_id)
+                )
+                for row in connection.execute(query):
+                    if row.notice_id == 0 or row.source_id == source_id:
+                        found.setdefault(row.key, []).append(_message(row))
         return found
 
     def add_keys(self, notice_id: int, keys: Iterable[int]) -> None:
@@ -360,42 +385,38 @@ def _group(connection: Connection, notice_id: int) -> set[int]:
     return members
 
 
-def _sharing(
-    connection: Connection, keys: Sequence[int], not_source: int | None, limit: int
-) -> Sequence[Sequence[Any]]:
+def _listed(
+    connection: Connection, which: int, keys: Sequence[int], **values: int | None
+) -> Iterator[Sequence[Any]]:
+    """Run one of the look-ups for a list of keys or ids."""
     sqlite = connection.dialect.name == "sqlite"
-    values: Mapping[str, Any] = {
-        "keys": json.dumps(list(keys)) if sqlite else list(keys),
-        "skip": limit - 1,
-        "source_id": not_source,
-    }
-    return connection.execute(_DIALECTS[connection.dialect.name], values).all()
+    for part in chunks(keys, 5000):
+        given = json.dumps(list(part)) if sqlite else list(part)
+        yield from connection.execute(_STATEMENTS[connection.dialect.name][which], {"keys": given, **values})
 
 
-def _candidates(one: Identity, by_key: Mapping[int, list[Any]], limit: int) -> list[StoredIdentity]:
-    shared: dict[int, set[int]] = defaultdict(set)
-    rows: dict[int, Any] = {}
+def _shared(one: Identity, by_key: Mapping[int, list[int]], limit: int) -> dict[int, frozenset[int]]:
+    """Notice → the keys it shares, for the notices worth reading, best first."""
+    found: dict[int, set[int]] = defaultdict(set)
     for key in one.keys:
-        for row in by_key.get(key, ()):
-            shared[row[1]].add(key)
-            rows[row[1]] = row
-    best = sorted(shared, key=lambda notice_id: (-len(shared[notice_id]), notice_id))[:limit]
-    return [_stored(rows[i], frozenset(shared[i])) for i in best]
-
-
-def _stored(row: Any, shared: frozenset[int]) -> StoredIdentity:
-    _, notice_id, source_id, lead_id, state, title, doc, agency, url, day, simhash, size, lang = row
-    return StoredIdentity(
-        notice_id, source_id, lead_id, state, title, doc, agency, url, day, simhash, size, lang, shared
-    )
+        ids = by_key.get(key, [])
+        if len(ids) > _PER_KEY and key in one.bands:
+            continue
+        for notice_id in sorted(ids)[-_PER_KEY:]:
+            if notice_id:  # 0 is a message that was cancelled before it came
+                found[notice_id].add(key)
+    best = sorted(found, key=lambda notice_id: (-len(found[notice_id]), notice_id))[:limit]
+    return {notice_id: frozenset(found[notice_id]) for notice_id in best}
 
 
 def _message(row: Any) -> KnownMessage:
     if not row.notice_id or row.details is None:
         return KnownMessage(row.notice_id)
     cap = (row.details.get("extra") or {}).get("cap")
-    sent = str(cap.get("sent") or "") if isinstance(cap, Mapping) else ""
-    return KnownMessage(row.notice_id, row.guid, row.source_id, row.state, sent)
+    said = cap if isinstance(cap, Mapping) else {}
+    sent, message, lang = (str(said.get(name) or "") for name in ("sent", "id", "language"))
+    ended = row._mapping.get("changed_at") if row.state in ("withdrawn", "purged") else None
+    return KnownMessage(row.notice_id, row.guid, row.source_id, row.state, sent, message, lang, ended)
 
 
 def _pending(row: Any) -> PendingChange:

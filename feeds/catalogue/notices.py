@@ -217,6 +217,8 @@ class KnownMessage:
     Attributes:
         notice_id: 0 where the message was cancelled before it came; then nothing else is known.
         sent: When the stored warning's newest message was sent, as it said itself, or ``""``.
+        message, lang: Id and language of that message, as it said itself, or ``""``.
+        ended: When it was taken back, if it was.
     """
 
     notice_id: int
@@ -224,6 +226,9 @@ class KnownMessage:
     source_id: int | None = None
     state: str = ""
     sent: str = ""
+    message: str = ""
+    lang: str = ""
+    ended: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

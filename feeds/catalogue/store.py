@@ -31,6 +31,7 @@ from feeds.catalogue.notices import (
     NewNotice,
     Notice,
     NoticeContent,
+    Priority,
     State,
     freshness,
 )
@@ -121,6 +122,7 @@ class NoticeStore(NoticeReader, IdentityStore):
         expected_revision: int | None = None,
         words: Sequence[str] | None = None,
         identity: Identity | None = None,
+        priority: Priority | None = None,
     ) -> Notice:
         """Put a new revision in the place of the current one; a major one is a material change.
 
@@ -140,6 +142,7 @@ class NoticeStore(NoticeReader, IdentityStore):
             expected_revision: The revision the change was made from; ``None`` means any.
             words: Cut for the full-text index; ``None`` cuts them here.
             identity: What it is recognised by from now on; ``None`` works it out.
+            priority: ``None`` leaves it as it is.
 
         Raises:
             NotFoundError: If there is no such notice.
@@ -152,6 +155,8 @@ class NoticeStore(NoticeReader, IdentityStore):
             changed: dict[str, Any] = content_columns(content, said)
             changed |= {"revision": row.revision + 1, "level": level, "place": place}
             changed["fresh_at"] = freshness(content, row.released_at or row.created_at, archive=row.archive)
+            if priority is not None:
+                changed["priority"] = priority
             if from_upstream:
                 changed["upstream_hash"] = content.hash()
             revived = from_upstream and row.state == "expired" and (content.expires or at) >= at

@@ -73,6 +73,7 @@ notice = Table(
     Column("lead_id", BigInteger, nullable=True),
     Index("ix_notice_lead", "lead_id"),
     Index("uq_notice_source_guid", "source_id", "guid", unique=True),
+    Index("ix_notice_source", "source_id", "id"),
     Index("ix_notice_state_fresh", "state", "fresh_at", "id"),
     Index("ix_notice_state_deadline", "state", "deadline"),
     Index("ix_notice_doc_key", "doc_key"),

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from feeds.intake.fields import clean, one_line
 from feeds.intake.types import Deletion, RawEntry
+from feeds.kernel.ids import content_hash
 
+_MAX_NAME = 400  # bytes; a guid has room for 500, time and language included
 # States of a notice that nothing can bring back; ``cancelled`` is a message taken back before it came.
 ENDED = frozenset({"withdrawn", "purged", "cancelled"})
 # A chain's guid is a message id, so it ends with a time; what follows is the language of a version.
@@ -81,8 +84,15 @@ class Resolved:
 
 
 def message_id(sender: str, identifier: str, sent: datetime) -> str:
-    """Name a message the way references do, with its time in UTC so that one instant has one spelling."""
-    return f"{sender},{identifier},{stamp(sent)}"
+    """Name a message the way references do, with its time in UTC so that one instant has one spelling.
+
+    The name is also the guid of a notice, so it is brought into the form that guids keep; senders and
+    identifiers that are too long for one are replaced by their digest.
+    """
+    who = one_line(clean(f"{sender},{identifier}")[0])
+    if len(who.encode()) > _MAX_NAME:
+        who = f"digest,{content_hash(who)}"
+    return f"{who},{stamp(sent)}"
 
 
 def stamp(instant: datetime) -> str:
@@ -173,9 +183,16 @@ def resolve(
     for deletion in deletions:
         chains.join(deletion.guid)
     result = _Result(known)
+    said: dict[str, list[RawEntry]] = {}
+    for entry in messages:
+        said.setdefault(_id(entry), []).append(entry)
+    ends: dict[str, list[Deletion]] = {}
+    for deletion in deletions:
+        ends.setdefault(deletion.guid, []).append(deletion)
     for names in chains.groups():
-        told = [entry for entry in messages if _id(entry) in names]
-        result.chain(names, told, [one for one in deletions if one.guid in names])
+        ordered = sorted(names)
+        told = [entry for name in ordered for entry in said.get(name, ())]
+        result.chain(names, told, [one for name in ordered for one in ends.get(name, ())])
     return result.done()
 
 
@@ -236,7 +253,7 @@ class _Result:
         live = [one for one in live if one.state != PASSED_ON] or live
         over = self._over(names, deletions, final=not live)
         fresh = [entry for entry in told if over is None or _sent(entry) > over]
-        self._stale += [Stale(entry, "cancelled") for entry in told if entry not in fresh]
+        self._stale += [Stale(one, "cancelled") for one in told if over is not None and _sent(one) <= over]
         cancel = _last_word(deletions)
         ended = [one for one in live if cancel is not None and one.sent <= _at(cancel)]
         left = [one for one in live if one not in ended]
@@ -269,10 +286,9 @@ class _Result:
         """Let the newest message speak for what is left of the chain."""
         newest = max((_sent(entry), _id(entry)) for entry in fresh)
         stands = max(live, key=lambda one: (one.sent, one.message, one.guid), default=None)
-        last = [entry for entry in fresh if _id(entry) == newest[1]]
-        if stands is not None and (stands.sent, stands.message) > newest:
-            last = []
-        self._stale += [Stale(entry, "older") for entry in fresh if entry not in last]
+        late = stands is not None and (stands.sent, stands.message) > newest
+        last = [] if late else [entry for entry in fresh if _id(entry) == newest[1]]
+        self._stale += [Stale(one, "older") for one in fresh if late or _id(one) != newest[1]]
         guid = stands.guid if stands is not None else _earliest(names)
         lang = stands.lang.lower() if stands is not None else _first_language(fresh)
         versions = dict(stands.versions) if stands is not None else {}

@@ -15,9 +15,12 @@ from itertools import islice
 
 from feeds.intake.types import Oddity
 
-SAMPLE = 4_000  # characters outside ASCII that are judged; a reading is clear long before
+SAMPLE = 2_000  # characters outside ASCII that are judged; a reading is clear long before
+ENOUGH = 12  # characters outside ASCII that say more than a claim
 _JUDGED = 200_000  # bytes of a damaged document that are judged
-MARGIN = 0.15  # strangeness by which another reading must be better than a claimed one
+MARGIN = 0.15  # strangeness by which another reading must be better than UTF-8
+CLAIM_MARGIN = 0.4  # … and than one that is claimed and fits the bytes
+_NATURAL = 0.3  # strangeness that real texts stay below
 _BROKEN = 3.0  # strangeness of a character that could not be read
 _HEAD = 4_096  # bytes in which a document says what it is
 _PROLOG = re.compile(rb"\A\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"']")
@@ -153,6 +156,9 @@ def _read(body: bytes, claims: tuple[str, ...]) -> tuple[str, str, bool]:
     utf8 = _strictly(body, "utf-8")
     if utf8 is not None and (claims[:1] == ("utf-8",) or (not claims and not _may_be_two_byte(utf8))):
         return utf8, "utf-8", True
+    first = _strictly(body, claims[0]) if utf8 is None and claims else None
+    if first is not None and _strangeness(first) < _NATURAL:
+        return first, claims[0], True
     names = dict.fromkeys((*claims, *_DETECTED))
     whole = {name: text for name in names if (text := _strictly(body, name)) is not None}
     if not whole or set(whole) <= {"cp1252"} - set(claims):
@@ -163,10 +169,26 @@ def _read(body: bytes, claims: tuple[str, ...]) -> tuple[str, str, bool]:
         text, name, fine = _repaired(body, claims, {})
         if _strangeness(text) + MARGIN < strange[best]:
             return text, name, fine
-    for name in (*claims, "utf-8"):
-        if name in whole and strange[name] <= strange[best] + MARGIN:
-            return whole[name], name, True
+    for claim in claims:
+        if claim in whole and not _overruled(claim, whole, strange):
+            return whole[claim], claim, True
+    if "utf-8" in whole and strange["utf-8"] <= strange[best] + MARGIN:
+        best = "utf-8"
     return whole[best], best, True
+
+
+def _overruled(claim: str, whole: dict[str, str], strange: dict[str, float]) -> bool:
+    """Whether another reading is so much better that a claim must be wrong.
+
+    A few rare characters in their true encoding may look better in another; only a longer text, or
+    UTF-8 of three bytes a character, which chance hardly makes, counts against a claim.
+    """
+    rivals = []
+    if "utf-8" in whole and (claim == "cp1252" or max(whole["utf-8"]) >= "\u0800"):
+        rivals.append(("utf-8", MARGIN))
+    if sum(1 for _ in islice(_OTHER.finditer(whole[claim]), ENOUGH)) == ENOUGH:
+        rivals += [("gb18030", CLAIM_MARGIN), ("big5hkscs", CLAIM_MARGIN)]
+    return any(strange.get(name, 9.0) + margin < strange[claim] for name, margin in rivals)
 
 
 def _may_be_two_byte(text: str) -> bool:

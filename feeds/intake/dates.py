@@ -2,7 +2,7 @@
 
 Pure; the time zone is an argument, the machine's zone and clock are never asked. A date without a
 zone belongs to the source's zone. It never guesses: what could be two dates is none, and a document
-number (沪府规〔2024〕3号) is none either. Called by :mod:`feeds.intake.normalise` and the parsers.
+number (沪府规〔2024〕3号) is none either. Called by :mod:`feeds.intake.fields` and the parsers.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ _TAIL = re.compile(
     rf"(?P<one>\d{{1,2}})(?P<bar>[-./])(?P<two>\d{{1,2}})(?P=bar)(?P<year>\d{{4}}){_REST}", re.ASCII
 )
 _NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_NAME = r"(?P<name>jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.?"
+_MONTHS = (
+    r"jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+)
+_NAME = rf"(?P<name>{_MONTHS})\.?"
 _ENGLISH = re.compile(
     rf"(?:[a-z]{{3,9}}\.?,?\s+)?(?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s+{_NAME},?\s+(?P<year>\d{{4}})"
     rf"|{_NAME.replace('name', 'name2')}\s+(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?,?\s+(?P<year2>\d{{4}}))",
@@ -76,9 +80,11 @@ _INSIDE = re.compile(
     r"|(?:民[國国]\s*\d{2,3}|\d{4})\s*([-./])\s*\d{1,2}\s*\1\s*\d{1,2}(?!\d|\1\d)"
     r"|\d{1,2}([/.])\d{1,2}\2\d{4}(?!\d)"
     r"|\d{4}-(?:0[1-9]|1[0-2])(?![\d-])"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)? (?:{_MONTHS}),? \d{{4}}(?!\d)|\b(?:{_MONTHS}) \d{{1,2}}, \d{{4}}(?!\d)"
     r")(?!\s*号)"
-    rf"(?:[T\s]*(?:{_HALF})?\s*(?<!\d)\d{{1,2}}(?::\d{{2}}(?::\d{{2}}(?:\.\d+)?)?|[时時](?:\d{{1,2}}分)?)(?:Z|\s?[+-]\d{{2}}:?\d{{2}})?)?",
-    re.ASCII,
+    rf"(?:[T\s]*(?:{_HALF})?\s*(?<!\d)\d{{1,2}}(?::\d{{2}}(?::\d{{2}}(?:\.\d+)?)?|[时時](?:\d{{1,2}}分)?)"
+    r"(?:Z|\s?[+-]\d{2}:?\d{2})?)?",
+    re.ASCII | re.IGNORECASE,
 )
 
 # Who writes the month first, who the day; elsewhere 03/04/2026 could be either and is none.
@@ -123,17 +129,11 @@ def parse_when(text: str, zone: ZoneInfo) -> When | None:
         return None
 
 
-def find_date(text: str, zone: ZoneInfo) -> When | None:
-    """Return the first clear date inside a longer text ("发布日期：2026-03-05", "[2026-03-05]"), or ``None``.
-
-    Strict: it needs year, month and day (a month alone only as 2026年3月 or 2026-03), never takes a
-    document number, a part of a longer number, or a date that could be read in two ways.
-    """
-    return next((when for when in (parse_when(part, zone) for part in _candidates(text)) if when), None)
-
-
 def date_text(text: str, zones: tuple[ZoneInfo, ...]) -> str:
-    """Reduce a text to the first clear date in it, as written, for a reader that knows the zone later.
+    """Reduce a text ("发布日期：2026-03-05", "[2026-03-05]") to the first clear date in it, as written.
+
+    Strict: it needs year, month and day (a month alone only as 2026年3月 or 2026-03), and never takes a
+    document number, a part of a longer number, or a date that could be read in two ways.
 
     Args:
         text: Returned as it is where the whole of it is a date.

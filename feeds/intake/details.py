@@ -8,9 +8,10 @@ in the thread that asked the source.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 from feeds.catalogue.identity import key_of
 from feeds.catalogue.notices import NoticeContent
@@ -19,6 +20,7 @@ from feeds.intake.decide import guid_of
 from feeds.intake.fetch import Client, fetched_of
 from feeds.intake.fields import web_address
 from feeds.intake.parsers.choice import parse_answer
+from feeds.intake.recipes import Recipe, read_recipe
 from feeds.intake.sources import Source
 from feeds.intake.types import Deletion, Oddity, Parsed, RawEntry
 from feeds.kernel.errors import BadInputError, FetchError
@@ -54,6 +56,7 @@ class _Work:
     oddities: list[Oddity] = field(default_factory=list)
     deleted: list[Deletion] = field(default_factory=list)
     seen: list[int] = field(default_factory=list)
+    recipe: Recipe | None = None
     same: int = 0
     deferred: int = 0
     pages: int = 0
@@ -62,8 +65,8 @@ class _Work:
 class Details:
     """Completes the entries of one answer."""
 
-    def __init__(self, notices: NoticeStore, clock: Clock) -> None:
-        self._notices, self._clock = notices, clock
+    def __init__(self, notices: NoticeStore, clock: Clock, zone: Callable[[Source], ZoneInfo]) -> None:
+        self._notices, self._clock, self._zone = notices, clock, zone
 
     def complete(self, source: Source, parsed: Parsed, client: Client) -> Completed:
         """Fetch what the entries point to.
@@ -87,6 +90,7 @@ class Details:
     # -- pages -----------------------------------------------------------------------------------
 
     def _pages(self, source: Source, parsed: Parsed, client: Client, work: _Work) -> None:
+        work.recipe = read_recipe(source.kind, source.recipe) if source.recipe else None
         named = [(_name(entry), _listed(entry), entry) for entry in parsed.entries]
         stored = self._stored(source, [name for name, _, _ in named])
         for name, listed, entry in named:
@@ -112,7 +116,6 @@ class Details:
 
     def _page(self, source: Source, entry: RawEntry, client: Client, work: _Work) -> RawEntry:
         from feeds.intake.page_text import main_text
-        from feeds.intake.recipes import read_recipe
 
         url = web_address(str(entry.fields.get("url") or ""))
         if not url:
@@ -122,8 +125,7 @@ class Details:
         except FetchError as error:
             work.oddities.append(_odd(entry, "no-page", f"Its page could not be read: {error}"))
             return entry
-        recipe = read_recipe(source.kind, source.recipe) if source.recipe else None
-        page = main_text(answer.body, answer.headers, answer.url, recipe)
+        page = main_text(answer.body, answer.headers, answer.url, work.recipe)
         work.oddities.extend(replace(oddity, line=entry.line) for oddity in page.oddities)
         fields = dict(entry.fields)
         if len(page.html) > len(str(fields.get("body") or "")):
@@ -133,7 +135,8 @@ class Details:
             ("published", page.published),
             ("attachments", list(page.attachments)),
         ):
-            if value and not fields.get(name):
+            cut_short = name == "title" and str(fields.get(name) or "").endswith(("…", "..."))
+            if value and (cut_short or not fields.get(name)):
                 fields[name] = value
         return replace(entry, fields=fields)
 
@@ -154,7 +157,10 @@ class Details:
     def _warnings(self, source: Source, parsed: Parsed, client: Client, work: _Work) -> None:
         keys = {
             entry.line: key_of(
-                "cap-url", str(entry.fields["cap_url"]), str(entry.fields.get("published") or "")
+                "cap-url",
+                str(source.id),
+                str(entry.fields["cap_url"]),
+                str(entry.fields.get("published") or ""),
             )
             for entry in parsed.entries
             if entry.fields.get("cap_url")
@@ -176,7 +182,7 @@ class Details:
         url = str(entry.fields["cap_url"])
         try:
             answer = client.get(url, accept="application/cap+xml, application/xml;q=0.9, */*;q=0.5")
-            inner = parse_answer("cap", {}, fetched_of(answer))
+            inner = parse_answer("cap", {}, fetched_of(answer), self._zone(source))
         except (FetchError, BadInputError) as error:
             # Not remembered as seen: a warning that cannot be read now is asked for again.
             work.oddities.append(_odd(entry, "no-warning", str(error), dropped=True))

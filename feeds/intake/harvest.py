@@ -18,7 +18,7 @@ from feeds.intake.ingest import BATCH, Gathered, Ingestor
 from feeds.intake.landing import Landing
 from feeds.intake.prepare import Row
 from feeds.intake.sources import Polled, Source, SourceStore
-from feeds.intake.types import IngestReport
+from feeds.intake.types import Decision, IngestReport
 from feeds.kernel.errors import StorageError
 from feeds.kernel.time import Clock
 
@@ -73,7 +73,9 @@ class Harvester:
             return None
         landing = _Landing(self._notices, self._ingestor.preparer, self._clock, archive=source.polls == 0)
         rows = landing.take(source, prepared)
-        decisions = landing.decide(rows) if rows else []
+        # Nothing of a source's first answer is stored; if a round was killed there, storing it conflicts.
+        first = source.polls == 0
+        decisions = [Decision("new")] * len(rows) if first else landing.decide(rows) if rows else []
         if landing.is_flood(source, decisions) or any(
             one.reason or one.action not in ("new", "same") for one in decisions
         ):

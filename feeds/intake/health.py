@@ -24,10 +24,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from feeds.intake.sources import Source
+from feeds.intake.source_types import Source
 
 State = Literal[
     "paused", "gone", "held", "unreadable", "failing", "empty", "shrunk", "overdue", "silent", "flapping",

@@ -19,7 +19,7 @@ from feeds.catalogue.identity import Likeness, key_of, likeness
 from feeds.catalogue.store import NoticeStore
 from feeds.catalogue.tagging import Tagger
 from feeds.catalogue.vocabulary import City
-from feeds.intake.cap_chain import KnownMessage, message_ids, resolve
+from feeds.intake.cap_chain import KnownMessage, Resolved, Stale, known_message, message_ids, resolve
 from feeds.intake.details import Details
 from feeds.intake.fetch import Client, ask
 from feeds.intake.fields import clean, one_line
@@ -87,7 +87,7 @@ class Ingestor:
     ) -> None:
         self._notices, self._sources, self._clock = notices, sources, clock
         self.preparer = Preparer(city, tagger)
-        self._details = Details(notices, clock)
+        self._details = Details(notices, clock, self.preparer.zone)
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -181,14 +181,21 @@ class Ingestor:
     def complete(self, source: Source, parsed: Parsed, client: Client) -> Prepared:
         """Complete entries from the pages they point to, join warnings to their chains, prepare them."""
         done = self._details.complete(source, parsed, client)
-        parsed = self._chained(done.parsed) if source.kind == "cap" else done.parsed
+        chained = self._chained(source, done.parsed) if source.kind == "cap" else Resolved((), ())
+        parsed = done.parsed
+        if source.kind == "cap":
+            parsed = replace(parsed, entries=chained.entries, deleted=chained.deletions)
         prepared = self.preparer.rows(source, parsed, self._clock.now())
+        seen = (*done.seen, *(key_of("cap-ended", str(source.id), one) for one in chained.cancelled))
         return replace(
             prepared,
-            read=prepared.read + done.same + done.deferred,
-            same=prepared.same + done.same,
+            read=prepared.read + done.same + done.deferred + len(chained.stale),
+            same=prepared.same + done.same + len(chained.stale),
+            oddities=(*prepared.oddities, *(_stale(one) for one in chained.stale if one.why == "cancelled")),
             deferred=done.deferred,
-            seen=done.seen,
+            seen=seen,
+            chains=chained.keys,
+            outdated=chained.outdated,
         )
 
     def land(self, source: Source, gathered: Gathered) -> IngestReport:
@@ -293,8 +300,10 @@ class Ingestor:
             return ""
         for start in range(0, len(rows), BATCH):
             landing.land(rows[start : start + BATCH], decisions[start : start + BATCH])
-        if any(row.messages for row in rows):
-            landing.know_messages(rows)
+        if prepared.chains:
+            landing.know_messages(source, prepared.chains)
+        if prepared.outdated:
+            landing.supersede(source, prepared.outdated)
         if prepared.deleted:
             landing.withdraw(source, prepared.deleted)
         if prepared.seen:
@@ -309,16 +318,22 @@ class Ingestor:
         most = min(max(2 * source.last_entries, KNOWN_LEAST), KNOWN_MOST)
         return self._notices.newest_hashes(source.id, most)
 
-    def _chained(self, parsed: Parsed) -> Parsed:
-        """Give warnings the name of the chain they belong to, by what is stored of its messages."""
+    def _chained(self, source: Source, parsed: Parsed) -> Resolved:
+        """Join warnings to their chains, by what is stored of their messages from this source."""
         ids = message_ids(parsed.entries, parsed.deleted)
-        keys = {key_of("cap", one): one for one in ids}
-        known = {
-            keys[key]: KnownMessage(found.guid, found.sent, found.state)
-            for key, found in self._notices.cap_known(list(keys)).items()
-        }
-        done = resolve(parsed.entries, parsed.deleted, known)
-        return replace(parsed, entries=tuple(done.entries), deleted=tuple(done.deletions))
+        names = {key_of("cap", one): one for one in ids}
+        # What one source cancels before it came must not keep another source from saying it.
+        names |= {key_of("cap-ended", str(source.id), one): one for one in ids}
+        known: dict[str, list[KnownMessage]] = {}
+        for key, found in self._notices.cap_notices(list(names), source_id=source.id).items():
+            known.setdefault(names[key], []).extend(
+                KnownMessage(
+                    one.guid, one.sent, one.state or "cancelled", one.message, one.lang, {}, one.ended
+                )
+                for one in found
+            )
+        joined = {name: known_message(found) for name, found in known.items()}
+        return resolve(parsed.entries, parsed.deleted, joined)
 
     def _file_rows(
         self, stream: BinaryIO, path: Path, landing: Landing, format: Format | None
@@ -353,6 +368,11 @@ class Ingestor:
             topic=parsed.topic,
             unfinished=report.deferred > 0,
         )
+
+
+def _stale(one: Stale) -> Oddity:
+    message = "The warning was cancelled before it came; it was not published."
+    return Oddity(one.entry.line, "", "cancelled-before", message)
 
 
 def _source_name(entry: RawEntry) -> str:

@@ -7,7 +7,7 @@ Called by :mod:`feeds.intake.ingest`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -223,7 +223,10 @@ class Landing:
                     major=bool(row.messages) or is_major(old.content, row.content), actor="intake",
                     note="Changed by its publisher", at=self._clock.now(), from_upstream=True,
                     words=row.words, identity=row.identity,
+                    priority=row.declared.priority if row.messages else None,
                 )  # fmt: skip
+            if row.messages and old.state == "superseded":  # its chain has come back to it
+                self._notices.set_state(notice_id, "released", at=self._clock.now(), frm=("superseded",))
         except ConflictError:
             self.report.same += 1  # withdrawn or purged here while we read: upstream cannot bring it back
             return
@@ -251,6 +254,8 @@ class Landing:
         reason = _BACK["zh" if old.content.lang.startswith("zh") else "en"]
         reason = f"{reason}：{said}" if said and old.content.lang.startswith("zh") else reason
         reason = f"{reason}: {said}" if said and not old.content.lang.startswith("zh") else reason
+        if said and "cap" in old.content.extra:
+            reason = said
         after: State = "in_review" if state == "in_review" else "withdrawn"
         if old.state == after and old.reason == reason[:500]:
             return
@@ -267,13 +272,18 @@ class Landing:
         self.report.withdrawn += 1
         self.report.withdrawn_ids.append(notice_id)
 
-    def know_messages(self, rows: Sequence[Row]) -> None:
-        """Remember under which messages a warning is known, so that the next one finds it."""
+    def know_messages(self, source: Source, chains: Mapping[str, Sequence[str]]) -> None:
+        """Remember under which messages warnings are known, so that the next one finds them."""
         with self._timed("store"):
-            for row in rows:
-                notice_id = self._ids.get((row.source_id, row.guid))
-                if row.messages and notice_id is not None:
-                    self._notices.add_keys(notice_id, [key_of("cap", one) for one in row.messages])
+            for guid, key in self._notices.known(source.id, list(chains)).items():
+                self._notices.add_keys(key.notice_id, [key_of("cap", one) for one in chains[guid]])
+
+    def supersede(self, source: Source, guids: Sequence[str]) -> None:
+        """Mark notices whose warning goes on in another one; nobody is told."""
+        with self._timed("store"):
+            for key in self._notices.known(source.id, guids).values():
+                if key.state in ("released", "expired"):
+                    self._notices.set_state(key.notice_id, "superseded", at=self._clock.now())
 
     # -- links -----------------------------------------------------------------------------------
 

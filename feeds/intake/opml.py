@@ -73,7 +73,13 @@ def read_opml(body: bytes) -> OpmlList:
     if len(body) > MAX_SIZE:
         raise BadInputError(f"The list has {len(body)} bytes; at most {MAX_SIZE} are read, so split it.")
     text, oddities = decode(body, "")
-    root = _root(text, oddities)
+    try:
+        return _read(_root(text, oddities), oddities)
+    except UnicodeDecodeError as error:  # recovering libxml2 may hand out text that is no UTF-8
+        raise BadInputError("The list is too damaged to be read; export it again.") from error
+
+
+def _read(root: Any, oddities: list[Oddity]) -> OpmlList:
     found: dict[str, Outline] = {}
     for line, (element, folder) in enumerate(_feeds(root.find("body")), start=1):
         outline = _outline(element, folder)

@@ -8,6 +8,7 @@ readability. It fetches nothing, never fails on a page, and leaves cleaning to
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 from collections.abc import Mapping
@@ -30,10 +31,13 @@ from feeds.intake.types import Oddity
 MAX_SIZE = 5_000_000  # bytes of a page
 MAX_ELEMENTS = 20_000
 MAX_GUESSED = 10_000  # elements of a page in which the library looks for the text; its time grows faster
-MAX_MARKUP = 1_000_000  # characters, likewise
+MAX_NESTED = 80  # elements, likewise; real pages have about 30
+MAX_MARKUP = 600_000  # characters, likewise; a notice keeps at most 500,000
 MAX_ATTACHMENTS = 50
 SHORTEST = 8  # characters; less is no text of a notice
 _MARK = "data-place"
+_DEEP = " > ".join("*" * MAX_NESTED)
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FILES = re.compile(r"\.(pdf|docx?|xlsx?|pptx?|wps|et|ofd|rtf|odt|ods|zip|rar|7z|csv|txt)$", re.IGNORECASE)
 _ATTACHED = re.compile(r"附件|附表|attachment", re.IGNORECASE)
 _SITE = re.compile(r"\s*[_|｜].*|\s+[-–—]+\s.*", re.DOTALL)  # what follows the title in <title>
@@ -84,10 +88,12 @@ def main_text(body: bytes, headers: Mapping[str, str], url: str, recipe: Recipe 
         return PageText(attachments=({"url": url, "title": _name_of(url)},))
     if len(body) > MAX_SIZE:
         return _nothing(f"The page has {len(body)} bytes; of at most {MAX_SIZE} the text is read.")
-    if body[:5] in (b"%PDF-", b"PK\x03\x04") or b"\0" in body[:200]:
+    if body.startswith((b"%PDF-", b"PK\x03\x04")) or (b"\0" in body[:200] and not body.startswith(_UTF16)):
         return _nothing("The address leads to a file, not to a page; only the list's own text is kept.")
     charset = recipe.charset if recipe is not None and recipe.kind == "html" else ""
     text, oddities = decode(body, headers.get("content-type", ""), hint=charset)
+    if text.count("<") > 4 * MAX_ELEMENTS:
+        return _nothing("The page has too many elements; its text was not read.")
     if too_deep(text):
         return _nothing("The page nests elements deeper than an honest page does; its text was not read.")
     tree = LexborHTMLParser(text)
@@ -113,6 +119,12 @@ def _read(
     beside = _attachments(tree, base, named=True)
     parts = parts or _guess(tree)
     inside = {link: name for part in parts for link, name in _attachments(part, base, named=False).items()}
+    for part in parts:  # its heading says the title once more
+        drop_nodes(
+            node
+            for node in part.css("h1, h2, h3, h4")
+            if node.mem_id != part.mem_id and _line(node.text()) == title
+        )
     html = "\n".join(_complete(part, base) for part in parts)
     if sum(len(part.text(strip=True)) for part in parts) < SHORTEST:
         html, beside = "", beside or _attachments(tree, base, named=False)
@@ -123,6 +135,8 @@ def _read(
 
 def _guess(tree: LexborHTMLParser) -> list[LexborNode]:
     """The part of the page that the library takes for its text, whole."""
+    if tree.css_first(_DEEP) is not None:
+        return []
     marked = {str(number): node for number, node in enumerate(tree.css("body *"))}
     for name, node in marked.items():
         node.attrs[_MARK] = name

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from time import perf_counter
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from feeds.catalogue.checks import objection
@@ -28,7 +29,11 @@ from feeds.intake.sanitise import text_of
 from feeds.intake.sources import Source
 from feeds.intake.types import Deletion, Fetched, Oddity, Parsed, RawEntry
 
+if TYPE_CHECKING:
+    from feeds.intake.cap_areas import Concerned
+
 DEFAULT_LANG = "zh-Hans"
+Areas = tuple[tuple[Tag, ...], Level, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class Prepared:
         unchanged: True where nothing has changed since the last poll; then there is nothing else.
         same: How many entries were seen to be the same before they became rows.
         seen: Keys to remember once the rows are stored.
+        chains: Name of a warning's notice → ids of all messages it stands for.
+        outdated: Names of notices whose warning goes on in another one.
         seconds: Time by stage: ``parse``, ``tag``.
     """
 
@@ -88,6 +95,8 @@ class Prepared:
     unchanged: bool = False
     same: int = 0
     seen: tuple[int, ...] = ()
+    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outdated: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -137,7 +146,11 @@ class Preparer:
         Raises:
             BadInputError: If it is something else.
         """
-        return parse_answer(source.kind, source.recipe, fetched)
+        return parse_answer(source.kind, source.recipe, fetched, self.zone(source))
+
+    def zone(self, source: Source) -> ZoneInfo:
+        """Where a source's dates without a zone belong."""
+        return ZoneInfo(source.timezone or self._city.timezone)
 
     def rows(
         self, source: Source, parsed: Parsed, now: datetime, known: Mapping[str, str] | None = None
@@ -162,6 +175,7 @@ class Preparer:
             elif known and known.get(row.guid) == row.hash:
                 rows.append(row)
             else:
+                self._watch_areas(source, row, work)
                 rows.append(self.finish(source, row, verdict))
         return Prepared(
             parsed=replace(parsed, entries=()),
@@ -178,7 +192,7 @@ class Preparer:
         """Normalise an entry and name it; ``None`` where it says nothing at all."""
         result = normalise(
             entry,
-            zone=ZoneInfo(source.timezone or self._city.timezone),
+            zone=self.zone(source),
             default_lang=source.lang or DEFAULT_LANG,
             now=now,
             sample_mark=self._city.sample_mark,
@@ -216,10 +230,11 @@ class Preparer:
             region=content.region,
         )
         chosen = [*self._given(source, verdict), *self.chosen(row.declared)]
-        areas, level, where = self._areas(source, content)
-        tags = {(tag.kind, tag.code): tag for tag in (*guessed, *areas, *chosen)}
-        if not areas:
-            level, where = self._jurisdiction(source, row, guessed)
+        areas = self._areas(source, content)
+        placed, level, where = areas or ((), *self._jurisdiction(source, row, guessed))
+        if areas is not None:
+            guessed = tuple(tag for tag in guessed if tag.kind != "place")
+        tags = {(tag.kind, tag.code): tag for tag in (*guessed, *placed, *chosen)}
         return replace(
             row,
             tags=tuple(tags.values()),
@@ -229,12 +244,17 @@ class Preparer:
                 *cut(" ".join((content.title, content.title_en, content.doc_no, content.agency))),
                 *cut(row.text),
             ),
-            identity=identity_of(
-                content, row.text, extra_keys=[key_of("cap", message) for message in row.messages]
-            ),
+            identity=self._identity(row),
             hold=self._hold(source, row, verdict),
             finished=True,
         )
+
+    def _identity(self, row: Row) -> Identity:
+        if not row.messages:
+            return identity_of(row.content, row.text)
+        # All warnings of an office may name one page, so the address does not tell them apart.
+        keys = [key_of("cap", message) for message in row.messages]
+        return identity_of(replace(row.content, url=""), row.text, extra_keys=keys)
 
     def chosen(self, declared: Declared) -> Iterator[Tag]:
         """Yield the tags that a publisher gave himself, with the themes above them."""
@@ -263,21 +283,45 @@ class Preparer:
         region, place = ("", declared) if declared else (row.content.region, source.place)
         return self._tagger.jurisdiction(tags=() if declared else guessed, region=region, source_place=place)
 
-    def _areas(self, source: Source, content: NoticeContent) -> tuple[tuple[Tag, ...], Level, str | None]:
-        """Where a warning has force: the places of its areas, not those its text happens to name."""
-        cap = content.extra.get("cap")
-        if not isinstance(cap, Mapping):
-            return (), "unknown", None
-        from feeds.intake.cap_areas import places_of
+    def _areas(
+        self, source: Source, content: NoticeContent
+    ) -> tuple[tuple[Tag, ...], Level, str | None] | None:
+        """Where a warning has force: the places of its areas, not those its text happens to name.
 
-        codes = places_of(cap.get("areas") or (), self._city).codes
+        ``None`` where nothing is known of its areas, or it is no warning.
+        """
+        concerned = self._concerned(source, content)
+        if concerned is None:
+            return None
+        codes = concerned.codes
         if not codes:
-            return (), "unknown", None
+            return ((), "elsewhere", None) if concerned.elsewhere else None
         tags = [Tag("place", code, "cap:area", 1.0) for code in codes]
         wider = dict.fromkeys(above for code in codes for above in self._city.ancestors(code))
         tags += [Tag("place", code, "cap:area", 0.3) for code in wider if code not in codes]
         level, where = self._tagger.jurisdiction(tags=(), region="", source_place=codes[0])
         return tuple(tags), level, where
+
+    def _concerned(self, source: Source, content: NoticeContent) -> Concerned | None:
+        cap = content.extra.get("cap")
+        if not isinstance(cap, Mapping):
+            return None
+        from feeds.intake.cap_areas import places_of
+
+        return places_of(cap.get("areas") or (), self._city, source_place=source.place)
+
+    def _watch_areas(self, source: Source, row: Row, work: Work) -> None:
+        """Say which places of a warning were not understood: somebody there might not be told."""
+        concerned = self._concerned(source, row.content)
+        if concerned is None:
+            return
+        if concerned.unknown:
+            names = "、".join(concerned.unknown)[:200]
+            message = f"The area {names} is no place that this city knows; tag the notice by hand if it is."
+            work.oddities.append(Oddity(row.line, "areas", "unknown-area", message))
+        if concerned.guessed:
+            message = "No area was understood; the warning is taken to concern the source's own place."
+            work.oddities.append(Oddity(row.line, "areas", "guessed-area", message))
 
     def _hold(self, source: Source, row: Row, verdict: Verdict) -> str:
         content = row.content

@@ -11,151 +11,37 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
 
 from feeds.intake import poll_log
 from feeds.intake.health import Health, health
 from feeds.intake.poll_log import KeptAnswer, PollRow
-from feeds.intake.schedule import SHORTEST_S, Hints, Standing, hints_of, next_poll
+from feeds.intake.schedule import SHORTEST_S, Hints
+from feeds.intake.source_polls import REREAD, record, record_bad
+from feeds.intake.source_polls import digest as digest
 from feeds.intake.source_settings import checked, twins_of
+from feeds.intake.source_types import POLLED as POLLED
+from feeds.intake.source_types import AlarmChange as AlarmChange
+from feeds.intake.source_types import Polled as Polled
+from feeds.intake.source_types import ReleaseRule as ReleaseRule
+from feeds.intake.source_types import Source as Source
+from feeds.intake.source_types import SourceKind as SourceKind
 from feeds.intake.tables import source
 from feeds.intake.types import Fetched
 from feeds.kernel.db import Database, chunks, insert_missing
 from feeds.kernel.errors import ConflictError, NotFoundError, UsageError
 from feeds.kernel.ids import content_hash
 
-SourceKind = Literal["feed", "json", "html", "csv", "cap", "file", "desk"]
-POLLED: tuple[SourceKind, ...] = ("feed", "json", "html", "csv", "cap")
-ReleaseRule = Literal["publish", "review"]
 MIN_INTERVAL_S = SHORTEST_S
-MOVES_NEEDED = 3
 LEASE_S = 600
 _CHANGEABLE = frozenset(
     ("name", "kind", "url", "agency", "lang", "timezone", "licence", "place", "trust", "interval_s", "recipe",
      "rules", "tags", "release", "full_text")
 )  # fmt: skip
-# After a change of one of these the same bytes may mean something else: they are asked for and read again.
-_REREAD = {"etag": "", "last_modified": "", "body_hash": ""}
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Somebody who publishes, and how we stand with them.
-
-    Attributes:
-        kind: ``feed`` (RSS, Atom, JSON Feed), ``json``, ``html``, ``csv`` (lists) and ``cap`` are
-            polled; ``file`` came with imports; ``desk`` is our own editors.
-        agency: Issuer of entries that name none.
-        lang, timezone: For entries that name none; empty means the city's.
-        place: Code of the place that its notices concern where they do not say.
-        trust: 0 (checked by hand) to 100; for the editors' order.
-        interval_s: Seconds between polls.
-        held_at: Since when an answer waits for an editor, because most of it suddenly looked new.
-        failures: Failed polls since the last good one.
-        polls: Good polls so far; while 0, what comes is archive.
-        recipe: How a list is read (:mod:`feeds.intake.recipes`); empty for feeds and CAP.
-        rules: Keyword rules (:mod:`feeds.intake.rules`), in order.
-        tags: ``kind:code`` that every entry of this source gets.
-        release: ``publish`` at once (unless the office's word list objects), or ``review`` first.
-            A CAP source that publishes is a trusted one: its warnings are alerts at once.
-        full_text: Whether the page of each new entry is fetched for its text.
-        ttl_s: Seconds between polls that the source last asked for.
-        hub, topic: Its WebSub hub, and the address it is known under there; else empty.
-        moved_to, moved_count: Where permanent redirects have led, in how many polls in a row.
-        gone_at: When it answered 410; it is not asked again.
-        last_status: Of the last answer; 0 where nobody answered.
-        last_new_at: When it last brought a new entry.
-        last_entries: Entries of its last full answer.
-        body_hash: Digest of its last full answer; the same bytes again are not parsed again.
-        alarm, alarm_at: What is wrong (:mod:`feeds.intake.health`) and since when; empty if nothing.
-    """
-
-    id: int
-    slug: str
-    name: str
-    kind: SourceKind
-    url: str | None
-    agency: str
-    lang: str
-    timezone: str
-    licence: str
-    place: str | None
-    trust: int
-    interval_s: int
-    paused: bool
-    created_at: datetime
-    next_poll_at: datetime | None
-    last_polled_at: datetime | None
-    last_ok_at: datetime | None
-    held_at: datetime | None
-    etag: str
-    last_modified: str
-    failures: int
-    last_error: str
-    polls: int
-    recipe: Mapping[str, Any]
-    rules: Sequence[str]
-    tags: Sequence[str]
-    release: ReleaseRule
-    full_text: bool
-    ttl_s: int
-    hub: str
-    topic: str
-    moved_to: str
-    moved_count: int
-    gone_at: datetime | None
-    last_status: int
-    last_new_at: datetime | None
-    last_entries: int
-    body_hash: str
-    alarm: str
-    alarm_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmChange:
-    """An alarm that began, changed or ended (``now.alarm`` is ``""``)."""
-
-    source: Source
-    was: str
-    now: Health
-
-
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """A good poll, as it is noted.
-
-    Attributes:
-        asked: The source as it was when it was asked.
-        fetched: The answer; validators, hints and the digest of its bytes are taken from it.
-        at: When.
-        seconds: How long asking took.
-        entries: How many entries it held.
-        new: How many of them are new; the first poll's count too, though they are archive.
-        changed: How many revise a notice.
-        ttl_s: Seconds that the document asks pollers to wait.
-        hub, topic: Its WebSub hub, and the address it is known under there.
-        unfinished: Some of it was left for the next poll, which comes soon and reads it all again.
-        unchanged: It says nothing new (304, or the same bytes); nothing else but ``at`` counts then.
-    """
-
-    asked: Source
-    fetched: Fetched
-    at: datetime
-    seconds: float = 0.0
-    entries: int = 0
-    new: int = 0
-    changed: int = 0
-    ttl_s: int = 0
-    hub: str = ""
-    topic: str = ""
-    unfinished: bool = False
-    unchanged: bool = False
 
 
 class SourceStore:
@@ -227,7 +113,7 @@ class SourceStore:
                 _refuse_url(connection, made["url"], now.id)
                 made |= {"gone_at": None, "moved_to": "", "moved_count": 0, "failures": 0, "last_error": ""}
             due = {"next_poll_at": at} if made.get("kind", now.kind) in POLLED else {}
-            return _update(connection, now.id, made | _REREAD | due)
+            return _update(connection, now.id, made | REREAD | due)
 
     def pause(self, slug: str, paused: bool) -> Source:
         """Stop polling of one source, or resume it (also one that was gone): then it is due at once.
@@ -287,6 +173,11 @@ class SourceStore:
         with self._db.read() as connection:
             return [_source(row) for row in connection.execute(_due(now, limit))]
 
+    def count_due(self, now: datetime) -> int:
+        """Count the sources that should be asked now."""
+        with self._db.read() as connection:
+            return int(connection.execute(select(func.count()).where(*_is_due(now))).scalar_one())
+
     def claim_due(self, now: datetime, limit: int, lease_s: int = LEASE_S) -> Sequence[Source]:
         """Return what is due, and let nobody else have it for a while.
 
@@ -343,7 +234,7 @@ class SourceStore:
             asked, fetched, at, seconds, entries, new, changed, ttl_s, hub, topic, unfinished=unfinished
         )
         with self._writing(connection) as writing:
-            _record(writing, [polled])
+            record(writing, [polled])
             return _by_id(writing, asked.id)
 
     def record_unchanged(
@@ -351,14 +242,14 @@ class SourceStore:
     ) -> Source:
         """Note an answer that says nothing new: 304, or the same bytes. It leaves no row in the log."""
         with self._writing(connection) as writing:
-            _record(writing, [Polled(asked, fetched, at, unchanged=True)])
+            record(writing, [Polled(asked, fetched, at, unchanged=True)])
             return _by_id(writing, asked.id)
 
     def record_many(self, polled: Sequence[Polled]) -> None:
         """Note the good answers of many sources in one transaction; see :meth:`record_ok`."""
         if polled:
             with self._db.write() as connection:
-                _record(connection, polled)
+                record(connection, polled)
 
     def record_push(
         self,
@@ -409,23 +300,10 @@ class SourceStore:
             connection: Of the caller's writing transaction; default: one of its own.
         """
         status = fetched.status if fetched else status
-        made: dict[str, Any] = {
-            "last_polled_at": at,
-            "failures": asked.failures + 1,
-            "last_error": error[:500],
-            "last_status": status,
-        }
-        if status == 410:
-            made["gone_at"] = at
         hints = Hints(retry_after_s=None if retry_after is None else math.ceil(retry_after))
         row = PollRow(at, status, seconds, len(fetched.body) if fetched else 0, 0, 0, 0, error[:500])
         with self._writing(connection) as writing:
-            made["next_poll_at"] = _next(writing, asked, made, at, hints)
-            poll_log.note(writing, [(asked.id, row)])
-            if fetched:
-                poll_log.keep(writing, [(asked.id, "last", fetched)])
-            kept = {name: getattr(asked, name) for name in _MOVING}
-            writing.execute(_MOVE_ON, [kept | made | _was(asked)])
+            record_bad(writing, asked, row, hints, fetched)
             return _by_id(writing, asked.id)
 
     def record_gone(
@@ -450,7 +328,7 @@ class SourceStore:
         """Let a held source go on: its next poll is taken whole, as archive, and is due at once."""
         with self._db.write() as connection:
             fresh = {"held_at": None, "polls": 0, "last_error": "", "next_poll_at": at}
-            return _update(connection, _one(connection, slug).id, fresh | _REREAD)
+            return _update(connection, _one(connection, slug).id, fresh | REREAD)
 
     # -- health and housekeeping -----------------------------------------------------------------
 
@@ -489,11 +367,6 @@ class SourceStore:
             return
         with self._db.write() as own:
             yield own
-
-
-def digest(body: bytes) -> str:
-    """Name the bytes of an answer; equal to ``Source.body_hash`` where they are those of the last one."""
-    return blake2b(body, digest_size=16).hexdigest()
 
 
 def file_slug(name: str) -> str:
@@ -537,11 +410,19 @@ def _blank(slug: str, name: str, kind: SourceKind, at: datetime) -> dict[str, An
 def _due(now: datetime, limit: int) -> Any:
     return (
         select(source)
-        .where(source.c.kind.in_(POLLED), source.c.paused.is_(False))
-        .where(source.c.held_at.is_(None), source.c.gone_at.is_(None))
-        .where(or_(source.c.next_poll_at.is_(None), source.c.next_poll_at <= now))
+        .where(*_is_due(now))
         .order_by(source.c.next_poll_at.asc().nulls_first(), source.c.id)
         .limit(limit)
+    )
+
+
+def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        source.c.kind.in_(POLLED),
+        source.c.paused.is_(False),
+        source.c.held_at.is_(None),
+        source.c.gone_at.is_(None),
+        or_(source.c.next_poll_at.is_(None), source.c.next_poll_at <= now),
     )
 
 
@@ -565,118 +446,6 @@ def _refuse_url(connection: Connection, url: str | None, mine: int | None) -> No
         raise ConflictError(
             f"The address {url} is already taken by source {twin.slug!r} ({twin.name}); it is {state}."
         )
-
-
-def _record(connection: Connection, polled: Sequence[Polled]) -> None:
-    """Write good polls: three statements, however many there are."""
-    rows = [_good(connection, one) for one in polled]
-    connection.execute(_MOVE_ON, rows)
-    full = [one for one in polled if not one.unchanged]
-    poll_log.note(connection, [(one.asked.id, _log_row(one)) for one in full])
-    poll_log.keep(
-        connection, [(one.asked.id, "last" if _emptied(one) else "good", one.fetched) for one in full]
-    )
-
-
-def _good(connection: Connection, one: Polled) -> dict[str, Any]:
-    """Every column that a good poll may move, and what the source must still be for that."""
-    asked, headers = one.asked, one.fetched.headers
-    made: dict[str, Any] = {
-        "last_polled_at": one.at,
-        "last_ok_at": one.at,
-        "last_status": one.fetched.status,
-        "failures": 0,
-        "last_error": "",
-        "polls": asked.polls + 1,
-    }
-    if one.unchanged:
-        # A 304 need not repeat its validators; keep those that were right this time (RFC 9111 §4.3.4).
-        made["etag"] = headers.get("etag", asked.etag)
-        made["last_modified"] = headers.get("last-modified", asked.last_modified)
-    else:
-        made |= {
-            "etag": headers.get("etag", ""),
-            "last_modified": headers.get("last-modified", ""),
-            "body_hash": digest(one.fetched.body),
-            "last_entries": one.entries,
-            "ttl_s": one.ttl_s,
-            "hub": one.hub,
-            "topic": one.topic,
-            "last_new_at": one.at if one.new or asked.polls == 0 else asked.last_new_at,
-        }
-    made |= _moved(connection, asked, one.fetched.moved_to)
-    made["next_poll_at"] = _next(connection, asked, made, one.at, hints_of(headers, one.at))
-    if one.unfinished:
-        made |= _REREAD | {"next_poll_at": one.at + timedelta(seconds=SHORTEST_S)}
-    return {name: getattr(asked, name) for name in _MOVING} | made | _was(asked)
-
-
-def _log_row(one: Polled) -> PollRow:
-    size = len(one.fetched.body)
-    return PollRow(one.at, one.fetched.status, one.seconds, size, one.entries, one.new, one.changed, "")
-
-
-def _emptied(one: Polled) -> bool:
-    return one.entries == 0 and (one.asked.last_entries > 0 or one.asked.alarm == "empty")
-
-
-def _moved(connection: Connection, asked: Source, moved_to: str) -> dict[str, Any]:
-    """Follow a permanent redirect once several polls in a row agree where it leads."""
-    if not moved_to or (asked.url or "").startswith("https:") > moved_to.startswith("https:"):
-        return {"moved_to": "", "moved_count": 0}
-    count = asked.moved_count + 1 if moved_to == asked.moved_to else 1
-    if count < MOVES_NEEDED:
-        return {"moved_to": moved_to, "moved_count": count}
-    taken = select(source.c.id).where(source.c.url == moved_to, source.c.id != asked.id)
-    if connection.execute(taken).first():
-        return {"moved_to": moved_to, "moved_count": MOVES_NEEDED}
-    return {"url": moved_to, "moved_to": "", "moved_count": 0}
-
-
-def _next(
-    connection: Connection, asked: Source, made: Mapping[str, Any], at: datetime, hints: Hints
-) -> datetime | None:
-    now = replace(asked, **made)
-    standing = Standing(
-        slug=now.slug,
-        number=now.polls + now.failures,
-        interval_s=now.interval_s,
-        ttl_s=now.ttl_s,
-        last_new_at=now.last_new_at,
-        urgent=now.kind == "cap",
-        pushed=bool(now.hub) and _is_leased(connection, now.id, at),
-        failures=now.failures,
-        status=now.last_status,
-        hints=hints,
-    )
-    return next_poll(standing, at).at
-
-
-def _is_leased(connection: Connection, source_id: int, at: datetime) -> bool:
-    from feeds.intake.websub import websub  # which knows sources; here only its rows are looked at
-
-    active = (websub.c.source_id == source_id) & (websub.c.state == "active") & (websub.c.lease_until > at)
-    return connection.execute(select(websub.c.source_id).where(active)).first() is not None
-
-
-_MOVING = (
-    "url", "etag", "last_modified", "body_hash", "last_polled_at", "last_ok_at", "last_status", "failures",
-    "last_error", "polls", "last_entries", "ttl_s", "hub", "topic", "last_new_at", "moved_to", "moved_count",
-    "next_poll_at", "gone_at",
-)  # fmt: skip
-# Writes what a poll found out, unless the source is no longer what was asked.
-_MOVE_ON = (
-    update(source)
-    .where(source.c.id == bindparam("was_id"), source.c.url == bindparam("was_url"))
-    .where(source.c.etag == bindparam("was_etag"), source.c.body_hash == bindparam("was_hash"))
-    .values({name: bindparam(name) for name in _MOVING})
-)
-
-
-def _was(asked: Source) -> dict[str, Any]:
-    return {
-        "was_id": asked.id, "was_url": asked.url, "was_etag": asked.etag, "was_hash": asked.body_hash,
-    }  # fmt: skip
 
 
 def _healths(

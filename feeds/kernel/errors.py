@@ -9,7 +9,9 @@ MycityError
 ├── ConflictError       somebody else was faster; read again and retry
 ├── BadInputError       a file, feed or form that cannot be read as what it claims to be
 ├── FetchError          an address did not answer as it should (may be tried again)
-│   └── BlockedAddressError   an address we must not call (never tried again)
+│   ├── BlockedAddressError   an address we must not call (never tried again)
+│   ├── HttpStatusError       it answered with another status than hoped for (feeds.kernel.answers)
+│   └── HostBusyError         our own queue for the host was too long; nobody was asked (feeds.kernel.hosts)
 └── StorageError        the database or the disk refused
 """
 

@@ -104,6 +104,8 @@ def test_a_feed_is_added_listed_polled_and_shown(shell: Shell) -> None:
     assert shell.json("sources", "list")["sources"][0]["state"] == "new"
     polled = shell.json("sources", "poll")["polled"]
     assert [(row["read"], row["new"]) for row in polled] == [(2, 2)]
+    [dry] = shell.json("sources", "poll", "shili", "--dry-run")["sources"]
+    assert dry["ok"] and [row["action"] for row in dry["entries"]] == ["same", "same"]
     [listed] = shell.json("sources", "list", now="2026-10-12T10:30+08:00")["sources"]
     assert listed["state"] == "fine" and listed["next_why"] == "interval"
     table = shell("sources", "list", now="2026-10-12T10:30+08:00")
@@ -129,9 +131,11 @@ def test_every_step_of_a_test_is_told(shell: Shell) -> None:
 
 
 def test_a_test_says_where_it_failed_and_what_to_do(shell: Shell) -> None:
-    page = says(shell, "/page", "<html><body>登录</body></html>", Content_Type="text/html; charset=utf-8")
+    page = says(
+        shell, "/page", "<html><body>登录\x1b[2J</body></html>", Content_Type="text/html; charset=utf-8"
+    )
     told = shell("sources", "test", page, code=1)
-    assert "✓ status" in told and "✗ format" in told and "登录" in told
+    assert "✓ status" in told and "✗ format" in told and "登录" in told and "\x1b" not in told
     assert "✗ status" in shell("sources", "test", shell.web.url("/none"), code=1)
     blocked = shell("sources", "test", "http://169.254.169.254/latest/", code=1)
     assert "✗ address" in blocked and "MYCITY_ALLOW_PRIVATE" in blocked
@@ -201,3 +205,73 @@ def test_an_alarm_is_said_in_words(shell: Shell) -> None:
     assert "⚠ empty" in told and "Suddenly without entries (usually about 3)" in told
     shown = shell("sources", "show", "shili", now="2026-10-13T10:05+08:00")
     assert "Kept answer (last)" in shown and "Kept answer (good)" in shown
+
+
+def test_a_flood_is_held_and_said(shell: Shell) -> None:
+    titles = [f"第{number}号通告" for number in range(1, 13)]
+    url = says(shell, "/feed.xml", feed(*titles))
+    shell("sources", "add", url, "--slug", "shili")
+    shell("sources", "poll")
+    says(shell, "/feed.xml", feed(*titles, prefix="moved"))
+    told = shell("sources", "poll", "shili", now="2026-10-12T13:00+08:00")
+    assert "⚠ shili: 12 entries" in told and "an editor must release" in told
+    [listed] = shell.json("sources", "list", now="2026-10-12T13:10+08:00")["sources"]
+    assert listed["state"] == listed["alarm"] == "held"
+    shell("sources", "release", "shili", now="2026-10-12T13:20+08:00")
+    assert shell.json("sources", "poll", now="2026-10-12T13:30+08:00")["polled"][0]["new"] == 12
+
+
+def test_a_poll_that_fails_is_a_sentence_for_each_source(shell: Shell) -> None:
+    good, bad = (
+        says(shell, "/good.xml", feed("停水通知")),
+        says(shell, "/bad.xml", feed("停电通知", prefix="b")),
+    )
+    shell("sources", "add", good, "--slug", "good")
+    shell("sources", "add", bad, "--slug", "bad")
+    shell.web.routes["/bad.xml"] = answer(503)
+    told = shell("sources", "poll", code=1)
+    assert "✗ bad:" in told and "503" in told and "│ good" in told
+    assert shell.json("sources", "show", "bad")["failures"] == 1
+
+
+OPML = """<opml version="2.0"><head><title>x</title></head><body>
+<outline text="示例市"><outline type="rss" text="公报" xmlUrl="{one}"/>
+<outline type="rss" text="水务" xmlUrl="http://127.0.0.1:9/feed.xml"/></outline>
+<outline type="rss" text="again" xmlUrl="{one}"/>
+<outline type="rss" text="no address" xmlUrl="javascript:alert(1)"/></body></opml>"""
+
+
+def test_opml_goes_in_once_and_comes_out_again(shell: Shell, tmp_path: Path) -> None:
+    url = says(shell, "/feed.xml", feed("停水通知"))
+    file = tmp_path / "feeds.opml"
+    file.write_text(OPML.replace("{one}", url), encoding="utf-8")
+    assert "2 would be added, 0 were there already, 0 failed." in shell(
+        "sources", "import-opml", str(file), "--dry-run"
+    )
+    assert shell.json("sources", "list")["sources"] == [] and shell.web.asked == []
+    rows = shell.json("sources", "import-opml", str(file))["feeds"]
+    assert sorted(row["result"] for row in rows) == ["added", "added", "left out", "left out"]
+    again = shell.json("sources", "import-opml", str(file))["feeds"]
+    assert [row["result"] for row in again].count("there") == 2
+    assert len(shell.json("sources", "list")["sources"]) == 2 and shell.web.asked == []
+    out = tmp_path / "out.opml"
+    assert "Wrote 2 feeds" in shell("sources", "export-opml", str(out))
+    assert url in out.read_text(encoding="utf-8") and not (tmp_path / "out.opml.part").exists()
+    assert [row["result"] for row in shell.json("sources", "import-opml", str(out))["feeds"]] == ["there"] * 2
+    assert "no OPML list" in shell("sources", "import-opml", str(tmp_path / "mycity.db"), code=1)
+
+
+CAP = """<alert xmlns="urn:oasis:names:tc:emergency:cap:1.2"><identifier>SL-1</identifier>
+<sender>qx@shili.example</sender><sent>2026-10-12T09:50:00+08:00</sent><status>Actual</status>
+<msgType>Alert</msgType><scope>Public</scope><info><language>zh-CN</language><category>Met</category>
+<event>台风</event><urgency>Expected</urgency><severity>Severe</severity><certainty>Likely</certainty>
+<expires>2026-10-12T22:00:00+08:00</expires><headline>【示例】台风橙色预警</headline>
+<description>预计今夜有大风。</description><area><areaDesc>柘渡区</areaDesc></area></info></alert>"""
+
+
+def test_a_warning_comes_from_a_file(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "warning.cap"
+    file.write_text(CAP, encoding="utf-8")
+    assert "1 new, 0 changed" in shell("alert", str(file))
+    assert shell.json("alert", str(file))["new"] == 0
+    assert "cannot be read" in shell("alert", str(tmp_path / "none.cap"), code=2)

@@ -148,6 +148,7 @@ def test_due(store: SourceStore) -> None:
     added(store, "desk", kind="desk", url=None)
     now = added(store, "now", kind="cap")
     assert [one.id for one in store.due(NOW)] == [early.id, now.id]
+    assert store.count_due(NOW) == 2
     store.pause("early", True)
     store.hold(now.id, at=NOW, reason="flood")
     assert list(store.due(NOW)) == []

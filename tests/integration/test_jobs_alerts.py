@@ -139,7 +139,7 @@ def test_story_8(services: Services, people: dict[str, int]) -> None:
 
     later(services, 5)  # the same again
     again = relay(services, [typhoon])
-    assert (again.editions, sum(again.messages.values())) == (0, 0)
+    assert (again.editions, again.messages.total()) == (0, 0)
 
     later(services, 75)  # 23:10: red, one district more
     revise(services, typhoon, FIVE, title="【示例】台风红色预警")
@@ -154,7 +154,7 @@ def test_story_8(services: Services, people: dict[str, int]) -> None:
     assert dict(over.messages) == {"email": 3, "sms": 2}
     assert counts(services, people) == {"lan": 6, "zhe": 3, "wang": 3, "he": 2}
     assert send(services).sent == 5
-    assert sum(relay(services, [typhoon]).messages.values()) == 0
+    assert relay(services, [typhoon]).messages.total() == 0
 
 
 def test_reasons_and_the_ledger(services: Services, people: dict[str, int]) -> None:
@@ -237,7 +237,7 @@ def test_a_minor_change_reaches_nobody(services: Services, people: dict[str, int
     send(services)
     later(services, 5)
     revise(services, typhoon, FIVE, major=False, title="【示例】台风橙色预警。")
-    assert sum(relay(services, [typhoon]).messages.values()) == 1  # only the district that is new to it
+    assert relay(services, [typhoon]).messages.total() == 1  # only the district that is new to it
     assert counts(services, people) == {"lan": 2, "zhe": 1, "wang": 1, "he": 1}
 
 
@@ -271,7 +271,7 @@ def test_what_was_not_sent_is_replaced_not_corrected(services: Services, people:
     later(services, 1)
     revise(services, typhoon, FIVE, title="【示例】台风红色预警")
     report = relay(services, [typhoon])
-    assert (report.replaced, sum(report.messages.values())) == (4, 5)
+    assert (report.replaced, report.messages.total()) == (4, 5)
     assert send(services).sent == 5
     later(services, 1)
     revise(services, typhoon, FIVE, title="【示例】台风红色预警持续")
@@ -290,7 +290,7 @@ def test_withdrawn_before_anything_was_sent_nobody_hears_of_it(
     later(services, 1)
     lift(services, typhoon)
     report = relay(services, [typhoon])
-    assert (report.replaced, sum(report.messages.values()), report.editions) == (4, 0, 0)
+    assert (report.replaced, report.messages.total(), report.editions) == (4, 0, 0)
     assert send(services).sent == 0
 
 
@@ -350,12 +350,12 @@ def test_killed_in_the_middle_and_run_again(
 def test_what_landed_before_a_crash_is_caught_up_with(services: Services, people: dict[str, int]) -> None:
     typhoon = warning(services)
     later(services, 3)
-    assert sum(catch_up(services).messages.values()) == 4
-    assert sum(catch_up(services).messages.values()) == 0
+    assert catch_up(services).messages.total() == 4
+    assert catch_up(services).messages.total() == 0
     send(services)
     lift(services, typhoon)
     later(services, 13 * 60)
-    assert sum(catch_up(services).messages.values()) == 0  # too late to be of use
+    assert catch_up(services).messages.total() == 0  # too late to be of use
 
 
 def test_the_first_language_speaks_for_all(services: Services, people: dict[str, int]) -> None:
@@ -366,7 +366,7 @@ def test_the_first_language_speaks_for_all(services: Services, people: dict[str,
     send(services)
     later(services, 5)
     lift(services, chinese)
-    assert sum(relay(services, [chinese]).messages.values()) == 4
+    assert relay(services, [chinese]).messages.total() == 4
     assert {row.notices[0][0] for row in alerts(services, people)["wang"]} == {english, chinese}
 
 
@@ -387,7 +387,7 @@ def test_an_edition_of_selection_is_used_where_it_was_faster(
     typhoon = warning(services)
     select_all(services)
     report = relay(services, [typhoon])
-    assert sum(report.messages.values()) == 4
+    assert report.messages.total() == 4
     assert send(services).sent == 4
 
 
@@ -396,15 +396,15 @@ def test_each_reads_their_own_language(services: Services, people: dict[str, int
     english = warning(services, guid="ty#en", title="[SAMPLE] Orange typhoon warning", lang="en")
     services.notices.link(english, chinese, "language_of")
     report = relay(services, [chinese, english])
-    assert (report.notices, sum(report.messages.values())) == (1, 4)
+    assert (report.notices, report.messages.total()) == (1, 4)
     assert alerts(services, people)["wang"][0].notices == ((english, 1),)
     assert alerts(services, people)["lan"][0].notices == ((chinese, 1),)
-    assert sum(relay(services, [english]).messages.values()) == 0
+    assert relay(services, [english]).messages.total() == 0
     send(services)
     later(services, 5)
     for one in (chinese, english):
         lift(services, one)
-    assert sum(relay(services, [english, chinese]).messages.values()) == 4
+    assert relay(services, [english, chinese]).messages.total() == 4
 
 
 def test_an_alert_is_of_no_use_after_its_end(services: Services, people: dict[str, int]) -> None:
@@ -422,20 +422,105 @@ def test_an_alert_is_of_no_use_after_its_end(services: Services, people: dict[st
 
 def test_story_8_from_files(services: Services, people: dict[str, int]) -> None:
     landed, told = take_file(services, OWN / "typhoon-1-orange.cap")
-    assert (landed.new, sum(told.messages.values())) == (2, 4)
+    assert (landed.new, told.messages.total()) == (2, 4)
     assert set(counts(services, people)) == {"lan", "zhe", "wang"}
     send(services)
     later(services, 5)
     landed, told = take_file(services, OWN / "typhoon-1-orange.cap")
-    assert (landed.new, landed.changed, sum(told.messages.values())) == (0, 0, 0)
+    assert (landed.new, landed.changed, told.messages.total()) == (0, 0, 0)
     later(services, 75)
     landed, told = take_file(services, OWN / "typhoon-2-red.cap")
-    assert (landed.new, landed.changed, sum(told.messages.values())) == (0, 2, 5)
+    assert (landed.new, landed.changed, told.messages.total()) == (0, 2, 5)
     send(services)
     later(services, 440)
     landed, told = take_file(services, OWN / "typhoon-3-cancel.cap")
-    assert (landed.withdrawn, sum(told.messages.values())) == (2, 5)
+    assert (landed.withdrawn, told.messages.total()) == (2, 5)
     assert send(services).sent == 5
+
+
+def cap_file(tmp_path: Path, name: str, minute: int, *references: str, **changes: str) -> Path:
+    """Write a warning for 澜港, sent some minutes after 21:50."""
+    sent = (NIGHT + timedelta(minutes=minute)).strftime("%Y-%m-%dT%H:%M:%S-00:00")
+    said = {"msgType": "Alert", "severity": "Severe", "headline": "【示例】橙色预警", "note": ""} | changes
+    named = "".join(f"<references>cap@shili.example,{one}</references>" for one in references)
+    text = (
+        f'<alert xmlns="urn:oasis:names:tc:emergency:cap:1.2"><identifier>{name}</identifier>'
+        f"<sender>cap@shili.example</sender><sent>{sent}</sent><status>Actual</status>"
+        f"<msgType>{said['msgType']}</msgType><scope>Public</scope><note>{said['note']}</note>{named}"
+        f"<info><language>zh-CN</language><event>台风</event><urgency>Expected</urgency>"
+        f"<severity>{said['severity']}</severity><certainty>Likely</certainty>"
+        f"<headline>{said['headline']}</headline><area><areaDesc>澜港区</areaDesc></area></info></alert>"
+    )
+    path = tmp_path / f"{name}.cap"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_warning_that_grows_into_an_emergency(
+    services: Services, people: dict[str, int], tmp_path: Path
+) -> None:
+    yellow = cap_file(tmp_path, "m1", 0, severity="Moderate", headline="【示例】黄色预警")
+    assert take_file(services, yellow)[1].messages.total() == 0
+    orange = cap_file(tmp_path, "m2", 30, "m1,2026-09-26T13:50:00-00:00", msgType="Update")
+    later(services, 30)
+    assert take_file(services, orange)[1].messages.total() == 2
+    send(services)
+    later(services, 30)
+    lower = cap_file(
+        tmp_path, "m3", 60, "m2,2026-09-26T14:20:00-00:00",
+        msgType="Update", severity="Minor", headline="【示例】蓝色预警",
+    )  # fmt: skip
+    assert take_file(services, lower)[1].messages.total() == 2  # who was told hears that it is less
+    assert set(counts(services, people)) == {"lan"}
+
+
+def test_messages_may_come_in_any_order(services: Services, people: dict[str, int], tmp_path: Path) -> None:
+    first = cap_file(tmp_path, "m1", 0)
+    update = cap_file(tmp_path, "m2", 30, "m1,2026-09-26T13:50:00-00:00", msgType="Update")
+    end = cap_file(tmp_path, "m3", 60, "m1,2026-09-26T13:50:00-00:00", msgType="Cancel")
+    later(services, 70)
+    assert take_file(services, update)[1].messages.total() == 2
+    assert take_file(services, first)[1].messages.total() == 0
+    send(services)
+    assert take_file(services, end)[1].messages.total() == 2
+    later(services, 1)
+    for late in (first, update, end):
+        landed, told = take_file(services, late)
+        assert (landed.new, landed.changed, landed.withdrawn, told.messages.total()) == (0, 0, 0, 0)
+
+
+def test_a_cancellation_that_comes_first(services: Services, people: dict[str, int], tmp_path: Path) -> None:
+    take_file(services, cap_file(tmp_path, "m3", 60, "m1,2026-09-26T13:50:00-00:00", msgType="Cancel"))
+    landed, told = take_file(services, cap_file(tmp_path, "m1", 0))
+    assert (landed.new, told.messages.total()) == (0, 0)
+
+
+def test_one_source_cannot_cancel_another_s_warning(
+    services: Services, people: dict[str, int], tmp_path: Path
+) -> None:
+    stranger = services.sources.add(
+        slug="stranger", name="x", kind="cap", url="https://x.invalid/", release="review", at=NIGHT
+    )
+    end = cap_file(tmp_path, "m3", 60, "m1,2026-09-26T13:50:00-00:00", msgType="Cancel")
+    alert = cap_file(tmp_path, "m1", 0)
+    take_file(services, end, source=stranger)  # before it comes
+    assert take_file(services, alert)[1].messages.total() == 2
+    send(services)
+    landed, told = take_file(services, end, source=stranger)  # and after
+    assert (landed.withdrawn, told.messages.total()) == (0, 0)
+
+
+def test_an_untrusted_source_waits_for_an_editor(
+    services: Services, people: dict[str, int], tmp_path: Path
+) -> None:
+    stranger = services.sources.add(
+        slug="stranger", name="x", kind="cap", url="https://x.invalid/", release="review", at=NIGHT
+    )
+    landed, told = take_file(services, cap_file(tmp_path, "m1", 0), source=stranger)
+    [notice] = landed.new_ids
+    assert (services.notices.get(notice).state, told.messages.total()) == ("in_review", 0)
+    services.notices.set_state(notice, "released", at=services.clock.now())
+    assert relay(services, [notice]).messages.total() == 2
 
 
 def test_an_exercise_from_a_file_reaches_nobody(services: Services, people: dict[str, int]) -> None:

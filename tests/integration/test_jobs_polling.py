@@ -237,6 +237,8 @@ def test_killed_in_the_middle_and_again(services: Services, web: Loopback, works
             if int(line) == 7:
                 break
         process.send_signal(signal.SIGKILL)
+    for n in range(20, 40):
+        web.routes[f"/s{n}"] = with_validators(feed(f"s{n}", 1, 2), f'"{n}"')
     landed = len(titles(services))
     assert 14 <= landed < 80
     assert poll_due(services, workshop=workshop) == []  # claimed by the one that was killed

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from selectolax.lexbor import LexborHTMLParser
 from starlette.testclient import TestClient
 
@@ -257,13 +258,10 @@ def test_a_notice_and_its_duplicates_name_each_other(made: Services, desk: TestC
     lead = find(made, "用水第一级价格")
     like = Likeness(lead.id, "duplicate_of", "same document number")
     maybe = Likeness(lead.id, "similar_to", "titles are alike")
-    [twin, kin] = made.notices.add(
-        [
-            NewNotice(lead.content, bureau.id, "w1", likeness=like),
-            NewNotice(replace(lead.content, title="【示例】水价说明"), bureau.id, "w2", likeness=maybe),
-        ],
-        at=made.clock.now(),
-    )
+    other = replace(lead.content, title="【示例】水价说明")
+    now = made.clock.now()
+    [twin] = made.notices.add([NewNotice(lead.content, bureau.id, "w1", likeness=like)], at=now)
+    [kin] = made.notices.add([NewNotice(other, bureau.id, "w2", likeness=maybe)], at=now)
     browser = visitor(made)
     told = words_of(browser.get(f"/notices/{lead.id}").text, ".related li")
     assert f"同时发布： {bureau.name}" in told and "可能相同： 水价说明" in told
@@ -297,6 +295,15 @@ def test_figures_are_for_this_machine_only(made: Services) -> None:
     for who in (("8.8.8.8", 1), ("testclient", 1)):
         assert visitor(made, client=who).get("/metrics").status_code == 404
     assert here.get("/metrics", headers={"x-forwarded-for": "8.8.8.8"}).status_code == 404
+
+
+def test_figures_are_for_whoever_has_the_token(made: Services) -> None:
+    settings = made.settings.model_copy(update={"metrics_token": SecretStr("figures-please")})
+    browser = visitor(replace(made, settings=settings), client=("8.8.8.8", 1))
+    assert browser.get("/metrics").status_code == 404
+    right, wrong = ({"authorization": f"Bearer {word}"} for word in ("figures-please", "figures"))
+    assert browser.get("/metrics", headers=wrong).status_code == 404
+    assert browser.get("/metrics", headers=right).status_code == 200
 
 
 def test_views_know_why_the_next_poll_is_then(made: Services) -> None:

@@ -98,6 +98,14 @@ class Store:
         return sorted(sent for sent, _, _, state, _ in self.notices.values() if state == "released")
 
 
+def test_names_of_messages_are_fit_to_be_guids() -> None:
+    assert message_id("a@b", "m", at(0)) == "a@b,m,2026-09-26T13:50:00Z"
+    long = message_id("a@b", "长" * 300, at(0))
+    assert len(long.encode()) < 100
+    assert long == message_id("a@b", "长" * 300, at(0)) != message_id("a@b", "长" * 301, at(0))
+    assert message_id("a@b", "e\u0301", at(0)) == message_id("a@b", "\u00e9", at(0))
+
+
 # -- one answer --------------------------------------------------------------------------------------
 
 

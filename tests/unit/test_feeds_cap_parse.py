@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from feeds.intake.parsers.cap import is_linked, parse_cap
-from feeds.intake.parsers.cap_alert import circle_of, polygon_of
+from feeds.intake.parsers.cap_info import circle_of, polygon_of
 from feeds.intake.parsers.xml_tree import read_xml
 from feeds.intake.types import Parsed, RawEntry
 from feeds.kernel.errors import BadInputError
@@ -181,6 +181,9 @@ def test_a_chinese_warning_whole() -> None:
     )
     assert (fields["tags"], fields["phone"]) == (["台风", "Met"], "0000-5550-0121")
     assert fields["url"] == "https://qixiang.shili.example/yujing"
+    assert fields["summary"].startswith(
+        "受台风“示例一号”影响，未来12小时沿海各区将有10级大风和大暴雨。 请关好门窗"
+    )
     body = fields["body"]
     assert "<h3>防御指南</h3>\n<p>请关好门窗，远离江边和临时构筑物。<br>非必要不外出。</p>" in body
     assert "<ul><li>澜港区</li><li>柘渡、樟原、望汐</li></ul>" in body

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from feeds.catalogue.notices import NoticeContent, StoredKey
 from feeds.intake.decide import (
@@ -23,21 +26,73 @@ from feeds.intake.types import Decision
 KEY = StoredKey(7, "aaaa", 1, "released")
 
 
-@pytest.mark.parametrize(("key", "digest", "seen", "expected"), [
-    (None, "aaaa", False, ("new", None)),
-    (KEY, "aaaa", False, ("same", 7)),
-    (KEY, "bbbb", False, ("changed", 7)),
-    (None, "aaaa", True, ("duplicate", None)),
-    (KEY, "bbbb", True, ("duplicate", None)),
-    (replace(KEY, state="draft"), "bbbb", False, ("changed", 7)),
-    (replace(KEY, state="expired"), "bbbb", False, ("changed", 7)),
-    (replace(KEY, state="superseded"), "bbbb", False, ("changed", 7)),
-    (replace(KEY, state="withdrawn"), "bbbb", False, ("same", 7)),
-    (replace(KEY, state="purged"), "bbbb", False, ("same", 7)),
+@pytest.mark.parametrize(("key", "digest", "changes", "expected"), [
+    (None, "aaaa", 0, ("new", None)),
+    (KEY, "aaaa", 0, ("same", 7)),
+    (KEY, "bbbb", 0, ("changed", 7)),
+    (KEY, "bbbb", 23, ("changed", 7)),
+    (KEY, "bbbb", 24, ("same", 7)),
+    (None, "aaaa", 24, ("new", None)),
+    (replace(KEY, state="draft"), "bbbb", 0, ("changed", 7)),
+    (replace(KEY, state="expired"), "bbbb", 0, ("changed", 7)),
+    (replace(KEY, state="superseded"), "bbbb", 0, ("changed", 7)),
+    (replace(KEY, state="withdrawn"), "bbbb", 0, ("same", 7)),
+    (replace(KEY, state="purged"), "bbbb", 0, ("same", 7)),
 ])  # fmt: skip
-def test_decide(key: StoredKey | None, digest: str, seen: bool, expected: tuple[str, int | None]) -> None:
-    found = decide(key, digest, seen_in_batch=seen)
+def test_decide(key: StoredKey | None, digest: str, changes: int, expected: tuple[str, int | None]) -> None:
+    found = decide(key, digest, recent_changes=changes)
     assert (found.action, found.notice_id) == expected
+
+
+def test_a_flapping_entry_says_so() -> None:
+    assert decide(KEY, "bbbb", recent_changes=24).reason.startswith("flapping")
+    assert decide(KEY, "aaaa", recent_changes=24).reason == ""
+    assert decide(replace(KEY, state="withdrawn"), "bbbb", recent_changes=24).reason.startswith("withdrawn")
+
+
+GUIDS = st.sampled_from("abcdef")
+BATCHES = st.lists(st.dictionaries(GUIDS, st.sampled_from(["h1", "h2", "h3"]), max_size=6), max_size=6)
+
+
+def take_in(stored: dict[str, StoredKey], answer: dict[str, str], order: list[str]) -> list[str]:
+    """Decide an answer and do what was decided, as a store would."""
+    actions = []
+    for guid in order:
+        found = decide(stored.get(guid), answer[guid])
+        actions.append(found.action)
+        if found.action in ("new", "changed"):
+            number = found.notice_id or len(stored) + 1
+            stored[guid] = StoredKey(number, answer[guid], 1, "released")
+    return actions
+
+
+@given(BATCHES, st.randoms(use_true_random=False))
+def test_deciding_twice_changes_nothing_and_order_inside_an_answer_does_not_matter(
+    answers: list[dict[str, str]], chosen: random.Random
+) -> None:
+    one: dict[str, StoredKey] = {}
+    other: dict[str, StoredKey] = {}
+    for answer in answers:
+        take_in(one, answer, list(answer))
+        assert set(take_in(one, answer, list(answer))) <= {"same"}
+        shuffled = list(answer)
+        chosen.shuffle(shuffled)
+        take_in(other, answer, shuffled)
+    assert {guid: key.content_hash for guid, key in one.items()} == {
+        guid: key.content_hash for guid, key in other.items()
+    }
+
+
+@given(
+    st.lists(st.tuples(GUIDS, st.sampled_from(["", "u", "v"])), max_size=8), st.randoms(use_true_random=False)
+)
+def test_the_order_of_a_feed_does_not_change_its_names(
+    entries: list[tuple[str, str]], chosen: random.Random
+) -> None:
+    named = sorted(zip(entries, feed_guids(entries), strict=True))
+    shuffled = list(entries)
+    chosen.shuffle(shuffled)
+    assert sorted(zip(shuffled, feed_guids(shuffled), strict=True)) == named
 
 
 OLD = NoticeContent(

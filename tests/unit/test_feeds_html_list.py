@@ -123,7 +123,12 @@ def test_a_notice_about_captchas_is_a_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "words"), [(b'[{"a": 1}]', "make it a source of kind json"), (b"<div>" * 100_000, "deeper")]
+    ("body", "words"),
+    [
+        (b'[{"a": 1}]', "make it a source of kind json"),
+        (b"<div>" * 100_000, "deeper"),
+        (b"<p>" * 500_001, "500000 tags"),
+    ],
 )
 def test_what_is_no_page(body: bytes, words: str) -> None:
     with pytest.raises(BadInputError, match=words):

@@ -22,10 +22,14 @@ from feeds.catalogue.notices import NoticeContent
 from feeds.catalogue.urls import canonical_url
 from feeds.intake.sanitise import to_text
 
+SIMPLER, TRADITIONAL = opencc.OpenCC("t2s"), opencc.OpenCC("s2t")
 DAY = datetime(2026, 10, 12, 2, tzinfo=UTC)
 TITLE = "关于示例市东示区老旧小区加装电梯补贴申请有关事项的通知"
 _DRAW = random.Random(11)
-TEXT = "".join(_DRAW.choice("电梯补贴申请业主单元楼道材料街道窗口受理公示发放标准金额") for _ in range(400)) + "共28万元，3月5日起。"
+TEXT = (
+    "".join(_DRAW.choice("电梯补贴申请业主单元楼道材料街道窗口受理公示发放标准金额") for _ in range(400))
+    + "共28万元，3月5日起。"
+)
 OTHER_TEXT = "".join(_DRAW.choice("公园绿化树木河道桥梁道路排水泵站施工围挡照明") for _ in range(400))
 
 
@@ -52,7 +56,7 @@ def judged(mine: Identity, other: Identity, **changes: Any) -> str | None:
 
 
 NO_NUMBER = {"doc_no": "", "url": "https://b.example/x/9"}
-NEAR_TEXT = TEXT[:200] + "请" + TEXT[201:]
+NEAR_TEXT = TEXT[:120] + "请" + TEXT[121:]
 OTHER_NUMBER = TEXT.replace("28万", "29万")
 
 
@@ -61,7 +65,7 @@ OTHER_NUMBER = TEXT.replace("28万", "29万")
     # The same address.
     ({"doc_no": ""}, TEXT, "duplicate_of"),
     ({"doc_no": ""}, "", "duplicate_of"),
-    ({"doc_no": "", "url": "http://A.example:80/notices/7.html?utm_source=x#top"}, OTHER_TEXT, "duplicate_of"),
+    ({"doc_no": "", "url": "http://A.example:80/notices/7.html?utm_a=x#top"}, OTHER_TEXT, "duplicate_of"),
     ({"doc_no": "", "title": "加装电梯补贴"}, TEXT, "duplicate_of"),
     ({"doc_no": "", "title": "加装电梯补贴"}, OTHER_TEXT, "similar_to"),
     ({"doc_no": "", "title": "加装电梯补贴"}, "", "similar_to"),
@@ -141,9 +145,7 @@ def test_an_earlier_publication_is_no_reprint() -> None:
 
 def test_a_text_that_another_source_says_twice_tells_nothing() -> None:
     mine = said(TEXT, **NO_NUMBER)
-    twice = [
-        stored(said(TEXT, doc_no="", url=f"https://a.example/{n}"), n, mine=mine) for n in (4, 5)
-    ]
+    twice = [stored(said(TEXT, doc_no="", url=f"https://a.example/{n}"), n, mine=mine) for n in (4, 5)]
     found = likeness(mine, 2, twice)
     assert found is not None
     assert (found.notice_id, found.kind) == (4, "similar_to")
@@ -184,7 +186,8 @@ def test_what_is_no_document_number(doc_no: str) -> None:
 
 @pytest.mark.parametrize(("one", "other", "same"), [
     ("關於調整電價的通知", "关于调整电价的通知", True), ("ＡＢＣ　１２", "abc 12", True),
-    ("关于《办法》的通知", "关于“办法”的 通知", True), ("第1.5号", "第15号", False), ("第3号", "第4号", False),
+    ("关于《办法》的通知", "关于“办法”的 通知", True), ("第1.5号", "第15号", False),
+    ("第3号", "第4号", False),
     ("Notice of Meeting", "notice  of meeting", True), ("2026-3-5", "2026-35", False),
 ])  # fmt: skip
 def test_titles_that_read_alike(one: str, other: str, same: bool) -> None:
@@ -233,7 +236,7 @@ def test_any_text_has_a_fingerprint_within_63_bits(text: str) -> None:
 
 @given(st.text(alphabet="关于調整電價的通知第12号 aB，.", max_size=60))
 def test_traditional_and_simplified_are_one(text: str) -> None:
-    other = opencc.OpenCC("t2s").convert(text)
+    other = SIMPLER.convert(text)
     assert fingerprint(text * 3) == fingerprint(other * 3)
 
 
@@ -253,16 +256,20 @@ def test_keys_are_the_same_in_every_process() -> None:
         f"print(key_of('url', 'a', '示例'), fingerprint({TEXT!r}))"
     )
     root = Path(__file__).resolve().parents[2]
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True
+    )
     assert found.stdout.strip() == f"{key_of('url', 'a', '示例')} {fingerprint(TEXT)}"
-    assert key_of("url", "a", "示例") == 1602711562213063684
+    assert key_of("url", "a", "示例") == 7590622898793648273
     assert key_of("a", "bc") != key_of("ab", "c") != key_of("doc", "ab", "c")
 
 
 def test_real_notices_of_different_documents_are_never_one(real_data: Path) -> None:
     """All pairs that share a key, as if every notice came from a source of its own, known copies excepted."""
-    lines = (real_data / "notices.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if row["title"] and not row["id"].startswith("govuk-")]
+    lines = (real_data / "notices.jsonl").read_text(encoding="utf-8").split("\n")
+    # GOV.UK's examples show one page in several states; every other notice is one of its own.
+    rows = [row for row in map(json.loads, filter(None, lines)) if not row["id"].startswith("govuk-")]
+    rows = [row for row in rows if row["title"]]
     made = [_of(row) for row in rows]
     by_key: dict[int, list[int]] = {}
     certain = set()
@@ -281,19 +288,24 @@ def test_real_notices_of_different_documents_are_never_one(real_data: Path) -> N
 def _of(row: dict[str, Any]) -> Identity:
     published = datetime.fromisoformat(row["published"]).replace(tzinfo=UTC) if row["published"] else None
     content = NoticeContent(
-        row["title"], lang=row["lang"], agency=row["agency"] or "", doc_no=row["doc_no"] or "", url=row["url"] or "",
-        published=published,
+        row["title"], lang=row["lang"], agency=row["agency"] or "", doc_no=row["doc_no"] or "",
+        url=row["url"] or "", published=published,
     )  # fmt: skip
     return identity_of(content, to_text(row["body"] or ""))
 
 
 def test_copies_of_real_notices_are_found(real_data: Path) -> None:
-    lines = (real_data / "notices.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [r for r in map(json.loads, lines) if r["title"] and len(r["body"] or "") > 300 and r["lang"] != "en"]
-    rows = [r for r in rows if _of(r).specific and r["published"]][:200]
+    lines = (real_data / "notices.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [
+        r
+        for r in map(json.loads, filter(None, lines))
+        if r["title"] and len(r["body"] or "") > 300 and r["lang"] != "en"
+    ]
+    rows = [r for r in rows if r["published"]]
+    rows = [r for r in rows[:: len(rows) // 120] if _of(r).specific]
     found = 0
     for row in rows:
-        text = opencc.OpenCC("s2t").convert(row["body"]) if row["lang"] == "zh-Hans" else row["body"]
+        text = TRADITIONAL.convert(row["body"]) if row["lang"] == "zh-Hans" else row["body"]
         copy = _of(row | {"body": REMARKS[0].format(text), "url": "https://other.example/1", "doc_no": ""})
         found += judged(copy, _of(row)) in ("duplicate_of", "reprints")
     assert found >= 0.95 * len(rows)

@@ -104,6 +104,7 @@ def test_wrappings(body: bytes) -> None:
     (b"[" * 200_000, "nested too deep"),
     (b'{"a":' * 200_000, "nested too deep"),
     (b"\x00\x01\x02", "not JSON"),
+    (b"[" + b"{}," * 500_000 + b"{}]", "500000 objects"),
 ])  # fmt: skip
 def test_what_is_no_json(body: bytes, words: str) -> None:
     with pytest.raises(BadInputError) as caught:

@@ -245,12 +245,15 @@ HUB = '<a:link rel="hub" href="https://hub.example/"/>'
 
 
 @pytest.mark.parametrize(("head", "wait"), [
-    ("<ttl>60</ttl>", 3600), ("<ttl> 5 </ttl>", 300), ("<ttl>0</ttl>", 0), ("<ttl>-5</ttl>", 0), ("<ttl>soon</ttl>", 0),
+    ("<ttl>60</ttl>", 3600), ("<ttl> 5 </ttl>", 300), ("<ttl>0</ttl>", 0), ("<ttl>-5</ttl>", 0),
+    ("<ttl>soon</ttl>", 0),
     ("<ttl>999999999</ttl>", 366 * 86_400), ("<ttl>99999999999999999999</ttl>", 0), ("", 0),
-    ("<sy:updatePeriod>daily</sy:updatePeriod>", 86_400), ("<sy:updatePeriod>Hourly</sy:updatePeriod>", 3_600),
+    ("<sy:updatePeriod>daily</sy:updatePeriod>", 86_400),
+    ("<sy:updatePeriod>Hourly</sy:updatePeriod>", 3_600),
     ("<sy:updatePeriod>weekly</sy:updatePeriod><sy:updateFrequency>7</sy:updateFrequency>", 86_400),
     ("<sy:updatePeriod>daily</sy:updatePeriod><sy:updateFrequency>0</sy:updateFrequency>", 86_400),
-    ("<sy:updatePeriod>never</sy:updatePeriod>", 0), ("<ttl>1</ttl><sy:updatePeriod>daily</sy:updatePeriod>", 60),
+    ("<sy:updatePeriod>never</sy:updatePeriod>", 0),
+    ("<ttl>1</ttl><sy:updatePeriod>daily</sy:updatePeriod>", 60),
 ])  # fmt: skip
 def test_how_long_to_wait(head: str, wait: int) -> None:
     assert about(head)[0] == wait
@@ -261,10 +264,12 @@ def test_how_long_to_wait(head: str, wait: int) -> None:
     (HUB + SELF, "", ("https://hub.example/", "https://sl.example/f")),
     (SELF, "", ("", "")), (HUB, "", ("https://hub.example/", "")),
     (HUB + SELF, '<https://h2.example/>; rel="hub"', ("https://h2.example/", "https://sl.example/f")),
-    (HUB + SELF, '<https://h2.example/>; rel=hub, </t>; rel="self"', ("https://h2.example/", "https://www.sl.example/t")),
+    (HUB + SELF, '<https://h2.example/>; rel=hub, </t>; rel="self"',
+    ("https://h2.example/", "https://www.sl.example/t")),
     ("", '<https://h2.example/?a,b>; title="x, y"; rel="next hub"', ("https://h2.example/?a,b", "")),
     ("", '<javascript:x>; rel="hub"', ("", "")), ("", "<<<;;;>>> rel=hub", ("", "")),
-    ('<a:link rel="hub" href="http://[1"/><a:link rel="HUB" href="/hub"/>', "", ("https://www.sl.example/hub", "")),
+    ('<a:link rel="hub" href="http://[1"/><a:link rel="HUB" href="/hub"/>', "",
+    ("https://www.sl.example/hub", "")),
 ])  # fmt: skip
 def test_hub_and_topic(head: str, link: str, found: tuple[str, str]) -> None:
     assert about(head, {"link": link})[1:] == found
@@ -280,7 +285,8 @@ def test_many_tombstones_are_all_read() -> None:
 
 
 @pytest.mark.parametrize("name", [
-    "links", "authors", "tags", "contributors", "source", "image", "where", "cloud", "item", "generator_detail",
+    "links", "authors", "tags", "contributors", "source", "image", "where", "cloud", "item",
+    "generator_detail",
     "s:detail", "p:parsed", "gml:pos", "gml:Point", "georss:where", "psc:chapter", "itunes:explicit",
 ])  # fmt: skip
 def test_no_name_of_an_element_breaks_the_reading(name: str) -> None:
@@ -289,7 +295,8 @@ def test_no_name_of_an_element_breaks_the_reading(name: str) -> None:
         'xmlns:georss="http://www.georss.org/georss" xmlns:psc="http://podlove.org/simple-chapters" '
         'xmlns:itunes="http://www.itunes.com/DTDs/PodCast-1.0.dtd"'
     )
-    item = f"<item><{name}>x</{name}><title>t</title><link>/1</link><{name} a='b'>x</{name}><author>y</author></item>"
+    twice = f"<{name}>x</{name}><title>t</title><link>/1</link><{name} a='b'>x</{name}>"
+    item = f"<item>{twice}<author>y</author></item>"
     body = f'<rss version="2.0" {spaces}><channel>{item}</channel></rss>'.encode()
     try:
         assert parse_feed(body, {}, URL).entries
@@ -299,7 +306,10 @@ def test_no_name_of_an_element_breaks_the_reading(name: str) -> None:
 
 @given(st.text(max_size=300))
 def test_any_text_gives_a_feed_or_one_sentence(text: str) -> None:
-    for body in (text.encode("utf-8", "replace"), rss(f"<item><title>{text}".encode("utf-8", "replace").decode())):
+    for body in (
+        text.encode("utf-8", "replace"),
+        rss(f"<item><title>{text}".encode("utf-8", "replace").decode()),
+    ):
         try:
             parse_feed(body, {}, URL)
         except BadInputError as error:
@@ -311,6 +321,28 @@ def test_dates_that_are_not_tried_can_be_read(date: str) -> None:
     assert parse_when(date, ZoneInfo("UTC")) is not None
 
 
+@pytest.mark.parametrize("reference", [
+    "&#0;", "&#8;", "&#11;", "&#x1F;", "&#xD800;", "&#55296;", "&#57343;", "&#xfffe;", "&#65535;",
+    "&#x110000;", "&#1114112;",
+    "&#99999999999;", "&#xFFFFFFFFFF;", "&#0000;", "&#x00D801;",
+])  # fmt: skip
+def test_references_to_what_is_no_character_are_taken_out(reference: str) -> None:
+    feed = parse_feed(rss(f"<item><title>一{reference}二</title></item>"), {}, URL)
+    assert feed.entries[0].fields["title"] == "一二"
+    assert [oddity.problem for oddity in feed.oddities] == ["control-characters"]
+
+
+@pytest.mark.parametrize(("reference", "text"), [
+    ("&#9;", "\t"), ("&#10;", "\n"), ("&#32;", " "), ("&#0000065;", "A"), ("&#x0041;", "A"),
+    ("&#55295;", "\ud7ff"), ("&#57344;", "\ue000"),
+    ("&#65533;", "\ufffd"), ("&#x1F600;", "\U0001f600"), ("&#x10FFFF;", "\U0010ffff"),
+    ("&#1114111;", "\U0010ffff"), ("&#1000000;", chr(10**6)),
+])  # fmt: skip
+def test_references_to_characters_stay(reference: str, text: str) -> None:
+    feed = parse_feed(rss(f"<item><title>一{reference}二</title></item>"), {}, URL)
+    assert feed.entries[0].fields["title"] == f"一{text}二" and feed.oddities == ()
+
+
 # -- what we rely on in feedparser ---------------------------------------------------------------------
 
 
@@ -319,8 +351,9 @@ def raw(body: bytes) -> Any:
 
 
 def test_feedparser_keeps_bytes_as_they_are() -> None:
-    item = "<item><description>&lt;p onclick='x'&gt;&lt;script&gt;1&lt;/script&gt;&lt;a href='/x'&gt;</description></item>"
-    assert raw(rss(item)).entries[0].summary == "<p onclick='x'><script>1</script><a href='/x'>"  # nh3 cleans
+    given = "<p onclick='x'><script>1</script><a href='/x'>"
+    item = f"<item><description><![CDATA[{given}]]></description></item>"
+    assert raw(rss(item)).entries[0].summary == given  # nothing cleaned, nothing resolved
 
 
 def test_feedparser_resolves_links_against_the_address_of_the_feed() -> None:
@@ -341,7 +374,7 @@ def test_feedparser_keeps_a_date_without_zone_as_text() -> None:
 
 
 def test_feedparser_reads_what_is_broken() -> None:
-    found = raw(rss("<item><title>a & b"))
+    found = raw(rss("<item><title>a & b</title><link>"))
     assert found.bozo and found.entries[0].title == "a & b"
 
 

@@ -117,6 +117,7 @@ def upgrade() -> None:
     # Plain ALTER TABLE on both databases: nothing is copied, however large the tables are.
     op.add_column("notice", sa.Column("lead_id", sa.BigInteger(), nullable=True))
     op.create_index("ix_notice_lead", "notice", ["lead_id"], unique=False)
+    op.create_index("ix_notice_source", "notice", ["source_id", "id"], unique=False)
     for column in _source_columns():
         op.add_column("source", column)
 
@@ -124,6 +125,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for column in reversed(_source_columns()):
         op.drop_column("source", column.name)
+    op.drop_index("ix_notice_source", table_name="notice")
     op.drop_index("ix_notice_lead", table_name="notice")
     op.drop_column("notice", "lead_id")
     for table in ("websub", "source_poll", "source_answer", "pending_change", "notice_print", "notice_key"):

@@ -25,8 +25,7 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via", "x-forwarded-h
 def metrics(request: Request) -> Response:
     """Tell the figures, or nothing."""
     services = services_of(request)
-    token = getattr(services.settings, "metrics_token", None)
-    if not _may_read(request, token.get_secret_value() if token else ""):
+    if not _may_read(request, services.settings.metrics_token.get_secret_value()):
         raise HTTPException(404)
     # The library takes a moment to load; pages do without it.
     from api.ops.metrics import CONTENT_TYPE, metrics_text

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 from feeds.intake.charset import decode
 from feeds.intake.fields import one_line, web_address
-from feeds.intake.parsers.cap_alert import VERSIONS, Found, read_alert
+from feeds.intake.parsers.cap_alert import VERSIONS, read_alert
+from feeds.intake.parsers.cap_info import Found
 from feeds.intake.parsers.xml_tree import MAX_BYTES, Element, read_xml
 from feeds.intake.types import Parsed, RawEntry
 from feeds.kernel.errors import BadInputError

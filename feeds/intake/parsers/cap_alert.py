@@ -7,33 +7,18 @@ is not verified. Called by :mod:`feeds.intake.parsers.cap`.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from feeds.intake.cap_chain import message_id, stamp
-from feeds.intake.cap_words import (
-    CERTAINTY,
-    COLOURS,
-    SEVERITY,
-    UNKNOWN,
-    URGENCY,
-    colour_in,
-    colour_of,
-    level,
-    levels_sentence,
-    priority_of,
-    strength,
-)
 from feeds.intake.dates import parse_when
 from feeds.intake.fields import one_line, web_address
+from feeds.intake.parsers.cap_info import Block, Found, Head, read_block, values_of
+from feeds.intake.parsers.cap_text import body_of, is_chinese, summary_of, title_of
 from feeds.intake.parsers.xml_tree import Element
-from feeds.intake.sanitise import looks_like_html, plain_to_html, strip_markup
-from feeds.intake.types import Deletion, Oddity, RawEntry
+from feeds.intake.types import Deletion, RawEntry
 
 VERSIONS: Mapping[str, str] = {
     "http://www.incident.com/cap/1.0": "1.0",
@@ -42,72 +27,8 @@ VERSIONS: Mapping[str, str] = {
     "": "1.2",  # some systems leave the namespace out
 }
 MAX_REFERENCES = 1000
-MAX_POINTS = 20_000  # of all areas of one message
-MAX_AREAS = 2000
 _ORDER = ("normal", "mandatory", "emergency")
-_HAN = re.compile(r"[\u3400-\u9fff]")
 _PHONE = re.compile(r"\+?\d[\d\-() ]{4,}\d")
-_LABELS = {
-    True: {"instruction": "防御指南", "areas": "影响区域", "levels": "预警级别", "contact": "联系方式"},
-    False: {
-        "instruction": "What to do",
-        "areas": "Areas concerned",
-        "levels": "Levels",
-        "contact": "Contact",
-    },
-}
-
-
-@dataclass(slots=True)
-class Found:
-    """What a document's messages came to, collected while it is read."""
-
-    entries: list[RawEntry] = field(default_factory=list)
-    deleted: list[Deletion] = field(default_factory=list)
-    oddities: list[Oddity] = field(default_factory=list)
-
-    def odd(self, line: int, where: str, problem: str, message: str, *, dropped: bool = False) -> None:
-        """Note something odd about message number ``line``."""
-        self.oddities.append(Oddity(line, where, problem, message, dropped))
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """What holds for a whole message."""
-
-    line: int
-    id: str
-    identifier: str
-    sender: str
-    sent: datetime
-    sent_given: str
-    msg_type: str
-    references: tuple[str, ...]
-    alert: Element
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """One ``info`` element, read."""
-
-    info: Element
-    lang: str
-    severity: str
-    urgency: str
-    certainty: str
-    colour: str
-    response: tuple[str, ...]
-    areas: tuple[dict[str, Any], ...]
-
-    @property
-    def priority(self) -> str:
-        return priority_of(
-            self.severity, self.urgency, self.certainty, colour=self.colour, response=self.response
-        )
-
-    @property
-    def strength(self) -> int:
-        return strength(self.severity)
 
 
 def read_alert(alert: Element, line: int, found: Found, *, zone: ZoneInfo, link: str = "") -> None:
@@ -129,9 +50,9 @@ def read_alert(alert: Element, line: int, found: Found, *, zone: ZoneInfo, link:
             message = f"The cancellation {head.identifier[:80]!r} names no message; nothing was taken back."
             found.odd(line, "references", "no-references", message, dropped=True)
         return
-    blocks: dict[str, list[_Block]] = {}
+    blocks: dict[str, list[Block]] = {}
     for info in alert.all("info"):
-        block = _block(info, head, found, zone)
+        block = read_block(info, head, found, zone)
         if block is not None:
             blocks.setdefault(block.lang.lower(), []).append(block)
     if not alert.all("info"):
@@ -144,7 +65,7 @@ def read_alert(alert: Element, line: int, found: Found, *, zone: ZoneInfo, link:
         found.entries.append(entry)
 
 
-def _head(alert: Element, line: int, found: Found, zone: ZoneInfo) -> _Head | None:
+def _head(alert: Element, line: int, found: Found, zone: ZoneInfo) -> Head | None:
     texts = {name: one_line(alert.say(name)) for name in ("identifier", "sender", "sent", "status")}
     texts |= {name: one_line(alert.say(name)) for name in ("msgType", "scope")}
     name = texts["identifier"][:80]
@@ -169,7 +90,7 @@ def _head(alert: Element, line: int, found: Found, zone: ZoneInfo) -> _Head | No
     if re.search(r"[\s,<&]", texts["identifier"] + texts["sender"]):
         message = f"The identifier {name!r} holds a space or a comma, so that no other message can name it."
         found.odd(line, "identifier", "bad-identifier", message)
-    return _Head(
+    return Head(
         line,
         message_id(texts["sender"], texts["identifier"], sent.start),
         texts["identifier"],
@@ -216,126 +137,19 @@ def _reason(alert: Element) -> str:
     return one_line(words)[:500]
 
 
-# -- one info element --------------------------------------------------------------------------------
+# -- entries ---------------------------------------------------------------------------------------
 
 
-def _block(info: Element, head: _Head, found: Found, zone: ZoneInfo) -> _Block | None:
-    expires = info.say("expires")
-    until = parse_when(expires, zone) if expires else None
-    if expires and until is None:
-        message = f"expires {expires[:40]!r} is not a date of the calendar; it was left empty."
-        found.odd(head.line, "expires", "bad-date", message)
-    if until is not None and until.end < head.sent:
-        message = (
-            f"The message {head.identifier[:80]!r} ends ({expires}) before it was sent; it was left out."
-        )
-        found.odd(head.line, "expires", "expires-before-sent", message, dropped=True)
-        return None
-    if not any(info.say(name) for name in ("headline", "event", "description")):
-        message = f"The message {head.identifier[:80]!r} names neither event nor headline; it was left out."
-        found.odd(head.line, "event", "missing-element", message, dropped=True)
-        return None
-    text = " ".join(info.say(name) for name in ("headline", "event", "description"))
-    colour = colour_in(info.say("headline")) or colour_in(info.say("event"))
-    severity = _level(SEVERITY, "severity", info, head, found)
-    if severity == UNKNOWN and colour:
-        severity = COLOURS[colour]
-    return _Block(
-        info,
-        info.say("language") or ("" if _HAN.search(text) else "en"),
-        severity,
-        _level(URGENCY, "urgency", info, head, found),
-        _level(CERTAINTY, "certainty", info, head, found),
-        colour or (colour_of(severity) if _HAN.search(info.say("headline") or info.say("event")) else ""),
-        tuple(one_line(one.text) for one in info.all("responseType") if one.text.strip()),
-        tuple(_areas(info, head, found)),
-    )
-
-
-def _level(table: Mapping[str, tuple[str, str]], name: str, info: Element, head: _Head, found: Found) -> str:
-    given = info.say(name)
-    known = level(table, given)
-    if not known:
-        message = f"{name} {given[:40]!r} is none of {', '.join(table)}; it counts as Unknown."
-        found.odd(head.line, name, "unknown-value", message)
-    return known or UNKNOWN
-
-
-def _areas(info: Element, head: _Head, found: Found) -> Iterator[dict[str, Any]]:
-    room = MAX_POINTS
-    for area in info.all("area")[:MAX_AREAS]:
-        polygons: list[list[list[float]]] = []
-        for given in (one.text.strip() for one in area.all("polygon")):
-            points = polygon_of(given)
-            if points and len(points) <= room:
-                polygons.append(points)
-                room -= len(points)
-            elif given:
-                message = "A polygon cannot be read, or has too many points; its area stays without it."
-                found.odd(head.line, "polygon", "bad-polygon", message)
-        circles = []
-        for given in (one.text.strip() for one in area.all("circle")):
-            circle = circle_of(given)
-            if circle:
-                circles.append(circle)
-            elif given:
-                found.odd(
-                    head.line, "circle", "bad-circle", "A circle cannot be read; its area stays without it."
-                )
-        codes: dict[str, list[str]] = {}
-        for pair in area.all("geocode"):
-            if (key := one_line(pair.say("valueName"))) and (value := one_line(pair.say("value"))):
-                codes.setdefault(key, []).append(value)
-        yield {
-            "desc": one_line(area.say("areaDesc")),
-            "polygons": polygons,
-            "circles": circles,
-            "geocodes": codes,
-        }
-
-
-def polygon_of(text: str) -> list[list[float]] | None:
-    """Read ``lat,lon lat,lon …`` (WGS 84); an open ring is closed; ``None`` if it is no polygon."""
-    points = [_point(pair) for pair in text.split()]
-    ring = [point for point in points if point is not None]
-    if not ring or len(ring) < len(points):
-        return None
-    if ring[0] != ring[-1]:
-        ring.append(ring[0])
-    return ring if len(ring) >= 4 else None
-
-
-def circle_of(text: str) -> list[float] | None:
-    """Read ``lat,lon radius`` (km) as [lat, lon, radius]; ``None`` if it is no circle."""
-    pair, _, radius = text.partition(" ")
-    point = _point(pair)
-    try:
-        size = float(radius)
-    except ValueError:
-        return None
-    return [*point, size] if point is not None and 0 <= size <= 20_040 else None
-
-
-def _point(pair: str) -> list[float] | None:
-    try:
-        lat, lon = (float(part) for part in pair.split(","))
-    except ValueError:
-        return None
-    return [lat, lon] if -90 <= lat <= 90 and -180 <= lon <= 180 else None
-
-
-# -- one entry ---------------------------------------------------------------------------------------
-
-
-def _entry(head: _Head, blocks: Sequence[_Block], link: str, first: str) -> RawEntry:
+def _entry(head: Head, blocks: Sequence[Block], link: str, first: str) -> RawEntry:
     """All blocks of one language; the most severe one (the first of equals) gives title and levels."""
     main = max(blocks, key=lambda one: one.strength)
     info = main.info
-    chinese = _is_chinese(main)
+    chinese = is_chinese(main)
     contact = next((one_line(one.info.say("contact")) for one in blocks if one.info.say("contact")), "")
     fields: dict[str, Any] = {
-        "title": _title(main, chinese),
-        "body": "\n".join(_body(one, chinese, several=len(blocks) > 1) for one in blocks),
+        "title": title_of(main, chinese),
+        "body": "\n".join(body_of(one, chinese, several=len(blocks) > 1) for one in blocks),
+        "summary": summary_of(main),
         "lang": main.lang,
         "published": head.sent_given,
         "effective": info.say("effective") or info.say("onset"),
@@ -344,7 +158,7 @@ def _entry(head: _Head, blocks: Sequence[_Block], link: str, first: str) -> RawE
         "url": web_address(one_line(info.say("web"))) or link,
         "type": "warning",
         "priority": max((one.priority for one in blocks), key=_ORDER.index),
-        "tags": _values(blocks, "event") + _values(blocks, "category"),
+        "tags": values_of(blocks, "event") + values_of(blocks, "category"),
         "phone": _phone(contact),
         "attachments": _resources(blocks),
         "cap": _facts(head, blocks, main, contact),
@@ -355,7 +169,7 @@ def _entry(head: _Head, blocks: Sequence[_Block], link: str, first: str) -> RawE
     return RawEntry(guid, head.line, {key: value for key, value in fields.items() if value not in ("", [])})
 
 
-def _facts(head: _Head, blocks: Sequence[_Block], main: _Block, contact: str) -> dict[str, Any]:
+def _facts(head: Head, blocks: Sequence[Block], main: Block, contact: str) -> dict[str, Any]:
     """What is kept of a message beside the notice it makes; docs/warnings.md lists the keys."""
     return {
         "id": head.id,
@@ -370,7 +184,7 @@ def _facts(head: _Head, blocks: Sequence[_Block], main: _Block, contact: str) ->
         "note": one_line(head.alert.say("note")),
         "language": main.lang,
         "event": one_line(main.info.say("event")),
-        "category": _values(blocks, "category"),
+        "category": values_of(blocks, "category"),
         "severity": main.severity,
         "urgency": main.urgency,
         "certainty": main.certainty,
@@ -383,56 +197,7 @@ def _facts(head: _Head, blocks: Sequence[_Block], main: _Block, contact: str) ->
     }
 
 
-def _title(block: _Block, chinese: bool) -> str:
-    """The publisher's headline; else event, level and areas."""
-    if headline := one_line(block.info.say("headline")):
-        return headline
-    event = one_line(block.info.say("event")) or _first_line(block.info.say("description"))
-    areas = ("、" if chinese else "; ").join(area["desc"] for area in block.areas if area["desc"])
-    if chinese and "预警" not in event:
-        event += (f"{block.colour}色" if block.colour else "") + "预警"
-    return f"{event}{'：' if chinese else ': '}{areas}" if areas else event
-
-
-def _first_line(text: str) -> str:
-    return one_line(strip_markup(text))[:80]
-
-
-def _body(block: _Block, chinese: bool, *, several: bool) -> str:
-    """Description, instruction, areas and levels as HTML; the publisher's own HTML is kept for cleaning."""
-    info, labels = block.info, _LABELS[chinese]
-    parts = []
-    if several and (headline := one_line(info.say("headline"))):
-        parts.append(f"<h2>{html.escape(headline)}</h2>")
-    parts.append(_prose(info.say("description")))
-    if instruction := info.say("instruction"):
-        parts += [f"<h3>{labels['instruction']}</h3>", _prose(instruction)]
-    names = [html.escape(area["desc"]) for area in block.areas if area["desc"]]
-    if names:
-        parts += [f"<h3>{labels['areas']}</h3>", f"<ul>{''.join(f'<li>{name}</li>' for name in names)}</ul>"]
-    if {block.severity, block.urgency, block.certainty} != {UNKNOWN}:
-        words = levels_sentence(block.severity, block.urgency, block.certainty, chinese=chinese)
-        parts += [f"<h3>{labels['levels']}</h3>", f"<p>{words}</p>"]
-    if contact := one_line(info.say("contact")):
-        parts += [f"<h3>{labels['contact']}</h3>", f"<p>{html.escape(contact)}</p>"]
-    return "\n".join(part for part in parts if part)
-
-
-def _prose(text: str) -> str:
-    return text if looks_like_html(text) else plain_to_html(text)
-
-
-def _is_chinese(block: _Block) -> bool:
-    text = block.info.say("headline") + block.info.say("event")
-    return block.lang.lower().startswith("zh") or (not block.lang and _HAN.search(text) is not None)
-
-
-def _values(blocks: Sequence[_Block], name: str) -> list[str]:
-    found = (one_line(one.text) for block in blocks for one in block.info.all(name))
-    return list(dict.fromkeys(text for text in found if text))
-
-
-def _last(blocks: Sequence[_Block]) -> str:
+def _last(blocks: Sequence[Block]) -> str:
     """The end of the block that lasts longest; none where one of them has no end."""
     ends = [block.info.say("expires") for block in blocks]
     whens = [parse_when(text, ZoneInfo("UTC")) for text in ends]
@@ -449,7 +214,7 @@ def _phone(contact: str) -> str:
     return number[0].strip() if number else ""
 
 
-def _resources(blocks: Sequence[_Block]) -> list[dict[str, str]]:
+def _resources(blocks: Sequence[Block]) -> list[dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for one in (one for block in blocks for one in block.info.all("resource")):
         url = web_address(one_line(one.say("uri")))

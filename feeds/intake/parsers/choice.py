@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from feeds.intake.types import Fetched, Parsed
 from feeds.kernel.errors import UsageError
 
 
-def parse_answer(kind: str, recipe: Mapping[str, Any], fetched: Fetched) -> Parsed:
+def parse_answer(kind: str, recipe: Mapping[str, Any], fetched: Fetched, zone: ZoneInfo) -> Parsed:
     """Read an answer in the format of its source's kind.
 
     Args:
         kind: ``feed``, ``cap``, ``json``, ``html`` or ``csv``.
         recipe: How a list is read; the lists need one.
         fetched: A full answer.
+        zone: Where times without a zone belong.
 
     Raises:
         BadInputError: If the answer is something else.
@@ -33,7 +35,7 @@ def parse_answer(kind: str, recipe: Mapping[str, Any], fetched: Fetched) -> Pars
     if kind == "cap":
         from feeds.intake.parsers.cap import parse_cap
 
-        return parse_cap(body, headers, url)
+        return parse_cap(body, headers, url, zone=zone)
     if kind not in ("json", "html", "csv"):
         raise UsageError(f"A source of kind {kind!r} cannot be polled; only feeds, lists and warnings can.")
     from feeds.intake.recipes import read_recipe

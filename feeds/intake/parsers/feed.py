@@ -43,7 +43,12 @@ _HUGE_TAG = re.compile(r"<[A-Za-z][^<>]{100000}")
 _FIRST_ELEMENT = re.compile(r"<[A-Za-z]")
 _XML_HEAD = re.compile(r"\A\s*<\?xml[^>]*\?>")
 # What XML has no place for, as a character or as a reference to one.
-_REFERENCE = r"&#(?:0*(?:[0-8]|1[124-9]|2\d|3[01])|x0*(?:[0-8bcefBCEF]|1[0-9a-fA-F]|[fF]{3}[eEfF]));"
+_REFERENCE = (
+    r"&#(?:0*(?:[0-8]|1[124-9]|2\d|3[01]|5529[6-9]|55[3-9]\d\d|56\d{3}|57[0-2]\d\d|573[0-3]\d|5734[0-3]|6553[45]"
+    r"|(?!1(?:0\d{5}|10\d{4}|11[0-3]\d{3}|1140\d\d|11410\d|11411[01]);)[1-9]\d{6,})"
+    r"|x0*(?:[0-8bcefBCEF]|1[0-9a-fA-F]|[dD][89a-fA-F][0-9a-fA-F]{2}|[fF]{3}[eEfF]"
+    r"|(?!10[0-9a-fA-F]{4};)[1-9a-fA-F][0-9a-fA-F]{5,}));"
+)
 _ILLEGAL = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|{_REFERENCE}")
 _ILLEGAL_REFERENCE = re.compile(_REFERENCE.encode())
 _CONTROLS = bytes(n for n in range(32) if n not in b"\t\n\r")
@@ -146,7 +151,7 @@ def _slow(text: str, document: bytes, headers: Mapping[str, str], url: str, oddi
         )
     entries = tuple(_entry(number, item, feed, url) for number, item in enumerate(found.entries, start=1))
     title, link, lang = (_get(feed, name) for name in ("title", "link", "language"))
-    about = read_about(_tree(document), headers, url)
+    about = _about(document, headers, url)
     return _parsed(title, link, lang, entries, oddities, about, str(found.version))
 
 
@@ -173,12 +178,12 @@ def _parsed(
     )
 
 
-def _tree(document: bytes) -> Any:
-    """The tree of the document as far as it can be built, or ``None``."""
+def _about(document: bytes, headers: Mapping[str, str], url: str) -> About:
+    """What the document says about itself, as far as its tree can be built."""
     try:
-        return etree.fromstring(document, hardened(recover=True))
-    except (etree.XMLSyntaxError, ValueError):
-        return None
+        return read_about(etree.fromstring(document, hardened(recover=True)), headers, url)
+    except (etree.XMLSyntaxError, ValueError):  # recovering libxml2 may hand out text that is no UTF-8
+        return read_about(None, headers, url)
 
 
 def _refuse_many(text: str, url: str) -> None:

@@ -21,6 +21,7 @@ from feeds.intake.sanitise import too_deep
 from feeds.intake.types import Oddity, Parsed
 from feeds.kernel.errors import BadInputError
 
+MAX_TAGS = 500_000  # each takes far more memory than its few characters
 MAX_FOUND = 100  # elements that one selector may find in an item
 MAX_ITEMS_SEEN = 20_000
 _place = lru_cache(maxsize=2048)(html_place)
@@ -47,6 +48,8 @@ def parse_html_list(body: bytes, headers: Mapping[str, str], url: str, recipe: R
     text, oddities = decode(body, headers.get("content-type", ""), hint=recipe.charset)
     if text.lstrip()[:1] in ("{", "["):
         raise BadInputError(f"{url} is JSON, not a web page; make it a source of kind json.")
+    if text.count("<") > MAX_TAGS:
+        raise BadInputError(f"{url} has more than {MAX_TAGS} tags; it was not read.")
     if too_deep(text):
         raise BadInputError(f"{url} nests elements deeper than an honest page does; it was not read.")
     tree = LexborHTMLParser(text)

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from feeds.intake.charset import decode
@@ -20,6 +21,7 @@ from feeds.intake.recipes import Recipe, json_steps
 from feeds.intake.types import Oddity, Parsed
 from feeds.kernel.errors import BadInputError
 
+MAX_OBJECTS = 500_000  # objects and lists in an answer; each takes far more memory than its two characters
 MAX_FOUND = 20_000  # values that one path may lead to
 _WRAPPED = re.compile(r"(?:[\w$.]{1,80}\s*\(|(?:var|let|const|window\.)?\s*[\w$.]{1,80}\s*=)\s*(?=[\[{])")
 _WRAP_END = re.compile(r"\s*\)?\s*;?\s*\Z")
@@ -48,7 +50,8 @@ def parse_json_list(body: bytes, headers: Mapping[str, str], url: str, recipe: R
     text, oddities = decode(body, headers.get("content-type", ""), hint=recipe.charset)
     value = _value(text, url)
     found = _all_at(value, json_steps(recipe.items))
-    items = [item for one in found for item in (one if isinstance(one, list) else [one])]
+    each = (item for one in found for item in (one if isinstance(one, list) else [one]))
+    items = list(islice(each, recipe.max_items + 1))
     if not items:
         oddities.append(Oddity(0, "items", "no-items", _why_none(value, recipe.items, bool(found))))
     entries, more = entries_of(recipe, _finders(items), url)
@@ -59,6 +62,8 @@ def _value(text: str, url: str) -> Any:
     text = text.removeprefix("\ufeff").strip()
     if not text:
         raise BadInputError(f"{url} answered with nothing; check the address.")
+    if text.count("{") + text.count("[") > MAX_OBJECTS:
+        raise BadInputError(f"{url} holds more than {MAX_OBJECTS} objects and lists; it was not read.")
     if wrapped := _WRAPPED.match(text):
         text = text[wrapped.end() :]
     try:
