@@ -1,6 +1,6 @@
 """Reading stored notices: single ones, lists, revisions, links, counts.
 
-Half of :class:`feeds.catalogue.store.NoticeStore`, which everybody uses; this module writes nothing.
+Part of :class:`feeds.catalogue.store.NoticeStore`, which everybody uses; this module writes nothing.
 Every public method is one transaction.
 """
 

@@ -1,4 +1,4 @@
-"""The store of notices: writing them; with its two halves, the only SQL on the catalogue's tables.
+"""The store of notices: writing them; with its three other parts, the only SQL on the catalogue's tables.
 
 Every public method is one transaction. Writers allocate material numbers here and nowhere else.
 It decides nothing: what is new or changed, who may publish, and what a tag is, come as arguments.
@@ -50,16 +50,17 @@ from feeds.catalogue.tables import (
     pending_change,
 )
 from feeds.catalogue.tagging import Tag
+from feeds.catalogue.upstream_store import UpstreamStore
 from feeds.kernel.db import insert_missing, upsert
 from feeds.kernel.errors import ConflictError, NotFoundError
 
 
-class NoticeStore(NoticeReader, IdentityStore):
+class NoticeStore(NoticeReader, IdentityStore, UpstreamStore):
     """Reads and writes notices, their revisions, tags and links.
 
-    One class for its callers, three modules for those who read it: what reads
+    One class for its callers, four modules for those who read it: what reads
     (:mod:`feeds.catalogue.reading`), what finds a notice again (:mod:`feeds.catalogue.identity_store`),
-    and what writes, here.
+    what publishers do later (:mod:`feeds.catalogue.upstream_store`), and what writes, here.
     """
 
     # -- writing ---------------------------------------------------------------------------------

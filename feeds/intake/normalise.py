@@ -47,6 +47,7 @@ _READ = (
             "body",
             "summary",
             "published",
+            "updated",
             "formed",
             "effective",
             "lapses",
