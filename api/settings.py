@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     poll_seconds: int = Field(60, ge=5, description="How often the scheduler looks for sources that are due.")
     poll_workers: int = Field(64, ge=1, le=512, description="How many sources are asked at the same time.")
     poll_processes: int = Field(
-        1,
+        2,
         ge=0,
         le=64,
         description="Processes that parse answers beside the one that polls; 0: it parses them itself.",

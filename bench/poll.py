@@ -20,7 +20,7 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
-from api.jobs.polling import AT_A_TIME, poll, poll_due
+from api.jobs.polling import poll, poll_due
 from api.jobs.workshop import Workshop
 from api.ops.migrate import migrate
 from api.settings import read_settings
@@ -30,6 +30,7 @@ from bench.tools import NOW, rounded, sample_notices, seconds
 from feeds.kernel.time import FixedClock
 
 SOURCES = 1000
+AT_A_TIME = 64  # the default of MYCITY_POLL_WORKERS
 ENTRIES = 5
 DELAY_S = 0.2
 WARM_UP = 8  # sources asked before the first round, so that every statement has been used once

@@ -1,6 +1,6 @@
 """Polling the sources that are due: many ask, a few processes read, one stores.
 
-Up to :data:`AT_A_TIME` threads wait for servers, the workshop's processes parse, normalise and tag, and the
+Up to ``poll_workers`` threads wait for servers, the workshop's processes parse, normalise and tag, and the
 calling thread writes, one source after the other. What is under way is bounded, so memory does not grow with
 the number of sources. A source that fails never stops the others; a round that is killed leaves its sources
 due. Called by the scheduler and ``mycity sources poll``.
@@ -17,6 +17,7 @@ from time import monotonic
 
 import structlog
 
+from api.jobs.alerts import relay
 from api.jobs.workshop import Workshop
 from api.wiring import Services
 from feeds.intake.harvest import Harvester
@@ -27,9 +28,8 @@ from feeds.intake.types import IngestReport, Parsed
 from feeds.kernel.errors import FetchError, MycityError, StorageError
 from feeds.kernel.hosts import HostBusyError
 
-AT_A_TIME = 64
 FEW = 4  # so few answers are read here, before a process could have started
-CLAIM = 4 * AT_A_TIME
+CLAIM = 256
 TOGETHER = 64  # most answers that land in one transaction …
 LINGER_S = 0.1  # … and how long the first of them waits for the others
 
@@ -110,14 +110,17 @@ def _round(
     with ExitStack() as stack:
         reader: Reader | None = workshop
         if many and workshop is None:
-            reader = stack.enter_context(Workshop(services.settings.city))
-        askers = _Askers(services, sources, reader if many else None, AT_A_TIME if many else 1)
+            size = services.settings.poll_processes
+            reader = stack.enter_context(Workshop(services.settings.city, size=size)) if size else None
+        threads = services.settings.poll_workers if many else 1
+        askers = _Askers(services, sources, reader if many else None, threads)
         stack.callback(askers.stop)
         for some in askers.results():
             for source, found in _land(harvester, some):
                 asked.append(source.id)
                 if isinstance(found, IngestReport):
                     done.append((source, found))
+                    _follow_up(services, source, found)
                 else:
                     _note_failure(services, source, found, failed)
                 if progress is not None:
@@ -208,6 +211,14 @@ def _land(harvester: Harvester, some: Sequence[_Asked]) -> Iterator[tuple[Source
     landed = iter(harvester.land(good))
     for item in some:
         yield item.source, next(landed) if isinstance(item.found, Gathered) else item.found
+
+
+def _follow_up(services: Services, source: Source, report: IngestReport) -> None:
+    """Do what cannot wait for another tick: warn people, and doubt a hub that said nothing."""
+    if source.kind == "cap":
+        relay(services, (*report.new_ids, *report.changed_ids, *report.withdrawn_ids))
+    if report.new and source.hub and source.last_polled_at:
+        services.websub.missed(source.id, since=source.last_polled_at)
 
 
 def _note_failure(services: Services, source: Source, error: Exception, failed: Failed | None) -> None:

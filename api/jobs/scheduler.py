@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from api.jobs.alerts import catch_up
 from api.jobs.digests import plan, send
 from api.jobs.polling import poll_due, say_alarms
 from api.jobs.selecting import select_all
@@ -27,7 +28,10 @@ _log = structlog.get_logger(__name__)
 
 def tick_poll(services: Services, workshop: Workshop | None = None) -> dict[str, int]:
     """Poll what is due."""
-    reports = [report for _, report in poll_due(services, workshop=workshop)]
+    done = poll_due(services, workshop=workshop)
+    reports = [report for _, report in done]
+    if any(source.kind == "cap" and not report.unchanged for source, report in done):
+        send(services)  # a warning does not wait for the next digest
     return {
         "answered": len(reports),
         "unchanged": sum(report.unchanged for report in reports),
@@ -41,6 +45,13 @@ def tick_digests(services: Services) -> dict[str, int]:
     planned = plan(services)
     sent = send(services)
     return {"planned": planned.planned, "claimed": sent.claimed, "sent": sent.sent}
+
+
+def tick_alerts(services: Services) -> dict[str, int]:
+    """Relay what a process that died had no time to relay."""
+    report = catch_up(services)
+    sent = send(services).sent if report.messages else 0
+    return {"notices": report.notices, "messages": report.messages.total(), "sent": sent}
 
 
 def tick_health(services: Services) -> dict[str, int]:
@@ -65,8 +76,9 @@ def housekeeping(services: Services) -> dict[str, int]:
     }
 
 
-JOBS = ("poll", "websub", "health", "select", "digests", "housekeeping")
+JOBS = ("poll", "websub", "alerts", "health", "select", "digests", "housekeeping")
 WEBSUB_SECONDS = 300
+ALERT_SECONDS = 300
 HEALTH_SECONDS = 900
 
 
@@ -75,6 +87,7 @@ def interval_seconds(settings: Settings) -> dict[str, float]:
     return {
         "poll": settings.poll_seconds,
         "websub": WEBSUB_SECONDS,
+        "alerts": ALERT_SECONDS,
         "health": HEALTH_SECONDS,
         "select": settings.select_minutes * 60,
         "digests": settings.digest_minutes * 60,
@@ -89,10 +102,12 @@ def start(services: Services) -> Callable[[], None]:
         A function that stops the timer and waits for a tick under way.
     """
     # Its processes start when a round first needs them, and stay for the rounds to come.
-    workshop = Workshop(services.settings.city)
+    size = services.settings.poll_processes
+    workshop = Workshop(services.settings.city, size=size) if size else None
     ticks: dict[str, Callable[[Services], Any]] = {
         "poll": lambda services: tick_poll(services, workshop),
         "websub": subscribe_due,
+        "alerts": tick_alerts,
         "health": tick_health,
         "select": select_all,
         "digests": tick_digests,
@@ -113,7 +128,8 @@ def start(services: Services) -> Callable[[], None]:
 
     def stop() -> None:
         timer.shutdown()
-        workshop.close()
+        if workshop is not None:
+            workshop.close()
 
     return stop
 
