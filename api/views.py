@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from api.wiring import Services
-from delivery.types import Digest, EntryView, FeedView
+from delivery.types import Also, Digest, EntryView, FeedView
 from feeds.catalogue.notices import Notice, Revision
 from feeds.catalogue.store import NoticeFilter
 from feeds.intake.sanitise import to_text
@@ -46,6 +46,7 @@ def entry_view(
     discreet: bool = False,
     correction: Revision | None = None,
     source: Source | None = None,
+    also: tuple[Also, ...] = (),
 ) -> EntryView:
     """Say one notice in a reader's language for one surface.
 
@@ -58,6 +59,7 @@ def entry_view(
         discreet: The resident asked for neutral wording outside the page.
         correction: Its newest major revision after the first, if any.
         source: Where it came from, if known.
+        also: Who else published the same; see :func:`also_published`.
     """
     content = notice.content
     sensitive = any(services.city.is_sensitive(f"{tag.kind}:{tag.code}") for tag in notice.tags)
@@ -89,6 +91,7 @@ def entry_view(
         sensitive=veiled,
         quiet_subject=sensitive,
         material_number=notice.material_number,
+        also=also,
     )
 
 
@@ -101,8 +104,12 @@ def picks_view(
     surface: Surface = "page",
     limit: int = SHELF_SIZE,
     revisions: Mapping[int, int] | None = None,
+    until: datetime | None = None,
 ) -> list[EntryView]:
-    """Say picks in order, each notice at its current revision, or at those given; purged ones fall out."""
+    """Say picks in order, each notice at its current revision, or at those given; purged ones fall out.
+
+    ``until`` leaves out who published the same only later, so that what was sent can be made again.
+    """
     chosen = list(picks[:limit])
     if revisions is None:
         found = services.notices.many(pick.notice_id for pick in chosen)
@@ -112,6 +119,7 @@ def picks_view(
         chosen = _plainly(chosen, found)
     corrections = services.notices.last_major(found, upto=revisions)
     sources = _sources(services, found.values())
+    also = also_published(services, found.values(), lang=lang, until=until)
     return [
         entry_view(
             services,
@@ -122,6 +130,7 @@ def picks_view(
             discreet=profile.discreet,
             correction=corrections.get(notice.id),
             source=sources.get(notice.source_id or 0),
+            also=also.get(notice.id, ()),
         )
         for pick in chosen
         if (notice := found.get(pick.notice_id)) is not None and notice.is_public
@@ -188,6 +197,7 @@ def public_feed(services: Services, which: PublicFeed, *, lang: str, self_url: s
     title, notices = _public_notices(services, which, lang)
     corrections = services.notices.last_major(item.id for item in notices)
     sources = _sources(services, notices)
+    also = also_published(services, notices, lang=lang)
     entries = tuple(
         entry_view(
             services,
@@ -196,6 +206,7 @@ def public_feed(services: Services, which: PublicFeed, *, lang: str, self_url: s
             surface="feed",
             correction=corrections.get(item.id),
             source=sources.get(item.source_id or 0),
+            also=also.get(item.id, ()),
         )
         for item in notices
     )
@@ -234,7 +245,11 @@ def digest_view(
         lang=lang,
         city_name=services.city.name.of(lang),
         signature=services.city.sms_signature,
-        entries=tuple(picks_view(services, profile, picks, lang=lang, surface=surface, revisions=revisions)),
+        entries=tuple(
+            picks_view(
+                services, profile, picks, lang=lang, surface=surface, revisions=revisions, until=window[1]
+            )
+        ),
         window_start=window[0],
         window_end=window[1],
         timezone=services.zone.key,
@@ -344,6 +359,41 @@ def _page_of(which: PublicFeed) -> str:
     if which.kind in ("role", "theme", "place"):
         return f"/?{which.kind}={which.code}"
     return "/"
+
+
+def also_published(
+    services: Services, notices: Iterable[Notice], *, lang: str, until: datetime | None = None
+) -> dict[int, tuple[Also, ...]]:
+    """Name, for each notice that stands for several, the others who published it, each once.
+
+    Args:
+        services: The joined parts.
+        notices: As they will be shown.
+        lang: For names of agencies, where a source has none.
+        until: Leave out what was released later than this.
+    """
+    leads = {item.id: item for item in notices}
+    groups = services.notices.groups(leads)
+    others = services.notices.many(number for group in groups.values() for number, _ in group)
+    shown = {number: item for number, item in others.items() if _stands(item, until)}
+    names = _sources(services, [*shown.values(), *(leads[number] for number in groups)])
+    found: dict[int, tuple[Also, ...]] = {}
+    for lead, group in groups.items():
+        own = names.get(leads[lead].source_id or 0)
+        told = {own.name if own else "": Also("")}
+        for number in sorted(number for number, _ in group if number in shown):
+            other = shown[number]
+            source = names.get(other.source_id or 0)
+            name = source.name if source else _agency(services, other, lang)
+            told.setdefault(name, Also(name, other.content.url))
+        found[lead] = tuple(who for who in told.values() if who.name)
+    return found
+
+
+def _stands(notice: Notice, until: datetime | None) -> bool:
+    """Whether a notice can be read, and could then."""
+    released = notice.released_at
+    return notice.state == "released" and (until is None or (released is not None and released <= until))
 
 
 def _sources(services: Services, notices: Iterable[Notice]) -> Mapping[int, Source]:

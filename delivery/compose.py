@@ -21,7 +21,7 @@ from delivery.compose_sms import compose_sms
 from delivery.errors import PermanentError
 from delivery.mime import sender_address
 from delivery.sms_text import clip
-from delivery.types import Digest, EntryView, MailMessage
+from delivery.types import Also, Digest, EntryView, MailMessage
 from delivery.wording import (
     SAMPLE,
     day_text,
@@ -52,6 +52,7 @@ class MailEntry:
     Attributes:
         urgency: ``today``, ``tomorrow`` or ``""``; decides the colour of the deadline.
         lang: Language of title and summary where it is not the mail's, else ``""``.
+        also: Others who published the same.
     """
 
     title: str
@@ -63,6 +64,7 @@ class MailEntry:
     phone: str = ""
     note: str = ""
     lang: str = ""
+    also: tuple[Also, ...] = ()
 
 
 def compose_mail(digest: Digest, *, to: str, sender: str, message_id: str, date: datetime) -> MailMessage:
@@ -282,6 +284,7 @@ def _entry(entry: EntryView, lang: str, zone: ZoneInfo, today: date, page_url: s
         phone=one_line(entry.phone),
         note=mark_note(entry, lang),
         lang=entry.lang if entry.lang and entry.lang != lang else "",
+        also=tuple(Also(one_line(who.name), _link(who.url)) for who in entry.also),
     )
 
 

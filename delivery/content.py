@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from html import escape
 from zoneinfo import ZoneInfo
 
-from delivery.types import EntryView
+from delivery.types import Also, EntryView
 from delivery.wording import deadline_text, mark_note, readable, words
 
 
@@ -71,9 +71,15 @@ def _origin(entry: EntryView, lang: str) -> str:
     if entry.agency:
         parts.append(escape(label["agency"] + entry.agency))
     if entry.source_name or entry.source_url:
-        name = escape(entry.source_name or entry.source_url)
-        linked = f'<a href="{escape(entry.source_url)}">{name}</a>' if entry.source_url else name
-        parts.append(escape(label["source"]) + linked)
+        source = Also(entry.source_name or entry.source_url, entry.source_url)
+        parts.append(escape(label["source"]) + _linked(source))
+    if entry.also:
+        parts.append(escape(label["also"]) + escape(label["comma"]).join(map(_linked, entry.also)))
     if entry.licence:
         parts.append(escape(label["licence"] + entry.licence))
     return " · ".join(parts)
+
+
+def _linked(who: Also) -> str:
+    name = escape(who.name)
+    return f'<a href="{escape(who.url)}">{name}</a>' if who.url else name

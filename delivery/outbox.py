@@ -178,6 +178,14 @@ class OutboxStore:
         leased = sum(states.get("leased", 0) for states in counts.values())
         return OutboxStatus(counts, late, leased, paused)
 
+    def sizes(self) -> dict[tuple[str, str], int]:
+        """Count rows by (lane, state); the whole log is counted, in one query."""
+        query = select(delivery.c.lane, delivery.c.state, func.count()).group_by(
+            delivery.c.lane, delivery.c.state
+        )
+        with self._database.read() as connection:
+            return {(lane, state): count for lane, state, count in connection.execute(query)}
+
     def pause(self, at: datetime, reason: str = "", channel: str = EVERYTHING) -> None:
         """Stop sending at the next claim: everything, or one channel. Planning goes on."""
         row = {"channel": channel, "paused_at": at, "reason": reason}

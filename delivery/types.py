@@ -20,6 +20,14 @@ DeliveryState = Literal[
 
 
 @dataclass(frozen=True, slots=True)
+class Also:
+    """Another source that published the same notice; ``url`` is where, or ``""``."""
+
+    name: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EntryView:
     """One notice as a feed, a mail or an SMS shows it; texts final, in the reader's language.
 
@@ -39,6 +47,7 @@ class EntryView:
         material_number: Of the notice's last material change; part of the feed's ETag.
         quiet_subject: True where the body may show the entry but a subject line may not: subjects
             show on locked screens.
+        also: Others who published the same notice; it is shown once and names them all.
     """
 
     notice_id: int
@@ -65,6 +74,7 @@ class EntryView:
     sensitive: bool = False
     quiet_subject: bool = False
     material_number: int = 0
+    also: tuple[Also, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ _ZH: Mapping[str, str] = {
     "expired_note": "此公告已到期。", "emergency_note": "紧急信息。",
     "neutral": "您关注的事项有更新", "neutral_body": "详情请在网页上查看。",
     "why": "为什么收到：", "deadline": "截止：", "agency": "发文机关：", "phone": "咨询电话：",
-    "source": "来源：", "licence": "许可：", "joiner": "；", "today": "（今天）", "tomorrow": "（明天）",
+    "source": "来源：", "licence": "许可：", "also": "同时发布：", "comma": "、", "joiner": "；",
+    "today": "（今天）", "tomorrow": "（明天）",
 }  # fmt: skip
 _EN: Mapping[str, str] = {
     "lifted": "[Lifted] ", "lifted_note": "This warning is over.",
@@ -36,8 +37,8 @@ _EN: Mapping[str, str] = {
     "expired_note": "This notice has expired.", "emergency_note": "Emergency information.",
     "neutral": "An update on something you follow", "neutral_body": "Please read the details on the page.",
     "why": "Why you get this: ", "deadline": "Deadline: ", "agency": "Agency: ", "phone": "Phone: ",
-    "source": "Source: ", "licence": "Licence: ", "joiner": "; ",
-    "today": " (today)", "tomorrow": " (tomorrow)",
+    "source": "Source: ", "licence": "Licence: ", "also": "Also published by: ",
+    "comma": ", ", "joiner": "; ", "today": " (today)", "tomorrow": " (tomorrow)",
 }  # fmt: skip
 
 _DAYS_ZH = "一二三四五六日"

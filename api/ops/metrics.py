@@ -93,23 +93,23 @@ def _sources(sources: Sequence[Source], now: datetime) -> Iterator[GaugeMetricFa
 
 
 def _notices(services: Services) -> Iterator[GaugeMetricFamily]:
-    by_state = services.notices.counts().by_state
+    by_state = services.notices.sizes()
     yield _family(
         "notices", "Notices by state.", ("state",), [((name,), count) for name, count in by_state.items()]
     )
     yield _family(
         "notices_held", "Notices that wait for an editor.", (), [((), by_state.get("in_review", 0))]
     )
+    waiting = services.notices.count_pending()
+    yield _family(
+        "changes_pending", "Changes of public notices that wait for an editor.", (), [((), waiting)]
+    )
 
 
 def _outbox(services: Services, now: datetime) -> Iterator[GaugeMetricFamily]:
     status = services.outbox.status(now)
-    yield _family(
-        "outbox",
-        "Messages by channel and state.",
-        ("channel", "state"),
-        [((c, state), n) for c, states in status.counts.items() for state, n in states.items()],
-    )
+    sizes = services.outbox.sizes()
+    yield _family("outbox", "Messages by lane and state.", ("lane", "state"), list(sizes.items()))
     yield _family(
         "outbox_oldest_due_seconds",
         "How long the oldest message that is due has waited; 0 where none is.",

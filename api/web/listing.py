@@ -14,7 +14,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from api.views import also_published
 from api.web.wording import FULL, Words
+from delivery.types import Also
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.store import NoticeFilter
 from feeds.catalogue.vocabulary import City
@@ -41,7 +43,12 @@ class Badge:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One notice in a list. ``mark`` is the sample city's mark, cut off the title to be shown small."""
+    """One notice in a list.
+
+    Attributes:
+        mark: The sample city's mark, cut off the title to be shown small.
+        also: Who else published the same.
+    """
 
     notice: Notice
     mark: str
@@ -52,6 +59,7 @@ class Item:
     day: date
     badge: Badge | None
     themes: tuple[tuple[str, str], ...]
+    also: tuple[Also, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +120,9 @@ def find(services: Services, query: Query, words: Words) -> Listing:
 
 def items(services: Services, notices: Iterable[Notice], words: Words) -> tuple[Item, ...]:
     """Turn notices into items of a list, in the order given."""
-    today = local_date(services.clock.now(), services.zone)
-    return tuple(_item(services, notice, words, today) for notice in notices)
+    shown, today = list(notices), local_date(services.clock.now(), services.zone)
+    also = also_published(services, shown, lang=words.lang)
+    return tuple(_item(services, notice, words, today, also.get(notice.id, ())) for notice in shown)
 
 
 def by_day(shown: Sequence[Item]) -> list[tuple[date, list[Item]]]:
@@ -194,7 +203,7 @@ def with_lang(query: Query, lang: str) -> Query:
     return replace(query, lang=lang)
 
 
-def _item(services: Services, notice: Notice, words: Words, today: date) -> Item:
+def _item(services: Services, notice: Notice, words: Words, today: date, also: tuple[Also, ...] = ()) -> Item:
     mark, title, lang = shown_title(services.city, notice, words.lang)
     codes = [code for code in notice.codes("theme") if code in services.city.themes]
     leaves = [code for code in codes if services.city.themes[code].parent] or codes
@@ -208,6 +217,7 @@ def _item(services: Services, notice: Notice, words: Words, today: date) -> Item
         day=local_date(notice.fresh_at, services.zone),
         badge=badge(notice, words, services),
         themes=tuple(dict.fromkeys(theme_label(services.city, code, words.lang) for code in leaves[:3])),
+        also=also,
     )
 
 

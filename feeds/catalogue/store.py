@@ -88,7 +88,8 @@ class NoticeStore(NoticeReader, IdentityStore, UpstreamStore):
             for item, values in zip(notices, said, strict=True):
                 number += item.state == "released"
                 public = item.state == "released"
-                lead = leads.get(item.likeness.notice_id) if public and item.likeness else None
+                like = item.likeness if public and item.likeness and item.likeness.certain else None
+                lead = leads.get(like.notice_id) if like else None
                 rows.append(new_row(item, values, at, number if public else 0, lead))
             if leads:
                 _take_numbers(connection, 1, "edit")  # the lead now names one more source

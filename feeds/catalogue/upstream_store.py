@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, distinct, func, select
+from sqlalchemy import delete, distinct, func, select, update
 
 from feeds.catalogue.notices import NoticeContent, PendingChange
 from feeds.catalogue.tables import notice, notice_revision, pending_change
@@ -85,14 +85,22 @@ class UpstreamStore:
     def hold_change(self, notice_id: int, content: NoticeContent, *, at: datetime, reason: str) -> None:
         """Keep what upstream now says of a public notice until an editor has looked; the latest counts."""
         row = {"notice_id": notice_id, "content": content.to_dict(), "at": at, "reason": reason}
+        # Known from now on: the next poll that says the same asks nothing, whatever the editor decides.
+        known = update(notice).where(notice.c.id == notice_id).values(upstream_hash=content.hash())
         with self._db.write() as connection:
             upsert(connection, pending_change, [row], ["notice_id"])
+            connection.execute(known)
 
     def pending_changes(self, limit: int = 200) -> list[PendingChange]:
         """List the changes that wait for an editor, the longest waiting first."""
         query = select(pending_change).order_by(pending_change.c.at, pending_change.c.notice_id).limit(limit)
         with self._db.read() as connection:
             return [_pending(row) for row in connection.execute(query)]
+
+    def count_pending(self) -> int:
+        """Count the changes that wait for an editor."""
+        with self._db.read() as connection:
+            return connection.scalar(select(func.count()).select_from(pending_change)) or 0
 
     def take_change(self, notice_id: int) -> PendingChange | None:
         """Remove and return the change of a notice that waits, or ``None``; only one caller gets it."""

@@ -15,6 +15,7 @@ _WORD = re.compile(r"[0-9a-z]+(?:[.'-][0-9a-z]+)*|[㐀-鿿]+")
 _BRACKETS = str.maketrans("〔〕[]（）【】", "()()()()")
 # Longer than any real number, shorter than what an index takes.
 _KEY_MOST = 200
+_ENCLOSED = re.compile(r"^\((?=.*\(.*\))(.*)\)$")
 _ONLY_CHINESE = re.compile(r"[㐀-鿿]")
 _LAST_LATIN = "\x7f"  # a run of words is either below it or above
 
@@ -110,6 +111,6 @@ def cut(text: str) -> list[str]:
 
 
 def doc_key(doc_no: str) -> str:
-    """Reduce a document number to what matters: brackets 〔〕[]() are equal, spaces vanish."""
-    folded = unicodedata.normalize("NFKC", doc_no.translate(_BRACKETS))
-    return re.sub(r"\s+", "", folded).lower()[:_KEY_MOST]
+    """Reduce a document number to what matters: all brackets are equal; spaces, and a pair around it, vanish."""
+    folded = re.sub(r"\s+", "", unicodedata.normalize("NFKC", doc_no.translate(_BRACKETS))).lower()
+    return _ENCLOSED.sub(r"\1", folded)[:_KEY_MOST]

@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api import source_views
-from api.jobs import overseeing
 from api.web import listing, noticeview, sourceview
 from api.web.access import Access, actor_of, form_of, may, services_of
 from api.web.forms import Problem, Sheet, check_sheet, desk_tag, place_names, read_sheet, sheet_of
@@ -96,7 +95,7 @@ def desk(request: Request, tab: str = "") -> Response:
         sizes=sizes,
         found=listing.items(services, found, words),
         alarms=source_views.alarms(services),
-        changes=len(overseeing.pending(services)),
+        changes=services.notices.count_pending(),
         why_held=lambda notice: sourceview.hold_reason(notice.reason, words),
     )
 
