@@ -337,10 +337,12 @@ def _public_notices(services: Services, which: PublicFeed, lang: str) -> tuple[s
         return which.code, [item for item, _ in services.search.find(which.code, limit=SHELF_SIZE)]
     if which.kind == "all":
         return ("all notices" if english else "全部公告"), services.notices.latest(
-            NoticeFilter(), limit=SHELF_SIZE
+            NoticeFilter(leads_only=True), limit=SHELF_SIZE
         )
     if which.kind == "alerts":
-        latest = services.notices.latest(NoticeFilter(tags=("type:warning",)), limit=SHELF_SIZE)
+        latest = services.notices.latest(
+            NoticeFilter(tags=("type:warning",), leads_only=True), limit=SHELF_SIZE
+        )
         return ("alerts" if english else "预警"), latest
     tag = f"{which.kind}:{which.code}"
     if not city.known(tag):
@@ -352,7 +354,11 @@ def _public_notices(services: Services, which: PublicFeed, lang: str) -> tuple[s
             code for code in city.places if code == which.code or which.code in city.ancestors(code)
         )
         return city.label(tag, lang), services.notices.latest(NoticeFilter(places=inside), limit=SHELF_SIZE)
-    return city.label(tag, lang), services.notices.latest(NoticeFilter(tags=(tag,)), limit=SHELF_SIZE)
+    return city.label(tag, lang), services.notices.latest(
+        # An office's own feed holds all it said; elsewhere one document stands once, with all its sources.
+        NoticeFilter(tags=(tag,), leads_only=not tag.startswith("agency:")),
+        limit=SHELF_SIZE,
+    )
 
 
 def _page_of(which: PublicFeed) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from api.jobs.alert_stage import USEFUL_FOR, Stage, families, stage_of
 from api.jobs.concerned import reasons_for, version_for
+from api.jobs.digests import send
 from api.wiring import Services
 from delivery.compose import TEMPLATE_VERSION
 from delivery.types import NewDelivery
@@ -80,6 +81,14 @@ def relay(services: Services, notice_ids: Iterable[int], *, now: datetime | None
         if stage is not None:
             report.notices += 1
             _Relay(services, stage, report, now).run()
+    return report
+
+
+def tell(services: Services, notice_id: int) -> AlertReport:
+    """Relay one notice if it is an emergency, and send at once; for what a person did at the desk."""
+    report = relay(services, [notice_id])
+    if report.messages:
+        send(services)
     return report
 
 

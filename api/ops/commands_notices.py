@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from api.jobs.alerts import tell
 from api.ops import console
 from api.wiring import Services
 from feeds.catalogue.notices import Notice
@@ -93,6 +94,7 @@ def notices_publish(notice_id: int) -> None:
             notice_id=notice_id,
             details={"step": "approve"},
         )
+        tell(services, notice_id)
         console.say(f"Notice {notice_id} is {released.state}.", id=notice_id, state=released.state)
 
 
@@ -100,6 +102,7 @@ def notices_withdraw(notice_id: int, reason: Annotated[str, typer.Option(help="S
     """Withdraw a notice; it stays readable, marked with the reason."""
     with console.services() as services:
         state = services.desk.withdraw(notice_id, reason, SYSTEM).state
+        tell(services, notice_id)
         console.say(f"Notice {notice_id} is {state}.", id=notice_id, state=state)
 
 

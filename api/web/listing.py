@@ -111,7 +111,7 @@ def find(services: Services, query: Query, words: Words) -> Listing:
         else ()
     )
     lang = FULL["zh"] if query.lang == "zh" else query.lang if query.lang == "en" else ""
-    which = NoticeFilter(tags=query.tags, places=inside, lang=lang)
+    which = NoticeFilter(tags=query.tags, places=inside, lang=lang, leads_only=not inside)
     found = services.notices.latest(which, limit=PAGE_SIZE + 1, before=read_mark(query.before))
     shown = found[:PAGE_SIZE]
     more = len(found) > PAGE_SIZE
@@ -133,7 +133,7 @@ def by_day(shown: Sequence[Item]) -> list[tuple[date, list[Item]]]:
 def emergencies(services: Services, words: Words) -> tuple[Item, ...]:
     """Emergency notices that are in force now, newest first; the reader's language wins over a twin."""
     now = services.clock.now()
-    latest = services.notices.latest(NoticeFilter(states=("released",)), limit=60)
+    latest = services.notices.latest(NoticeFilter(states=("released",), leads_only=True), limit=60)
     urgent = [item for item in latest if item.priority == "emergency" and _in_force(item, now)]
     own = [item for item in urgent if item.content.lang.startswith(words.lang)]
     return items(services, own or urgent, words)

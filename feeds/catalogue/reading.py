@@ -30,6 +30,7 @@ class NoticeFilter:
     Attributes:
         tags: ``kind:code`` each; all must be on the notice.
         place: The notice's own place, or one inside it (``places`` lists the codes).
+        leads_only: Of several notices that are one document, only the one that leads.
     """
 
     tags: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ class NoticeFilter:
     lang: str = ""
     source_id: int | None = None
     states: tuple[State, ...] = ("released", "withdrawn")
+    leads_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +301,8 @@ def _matches(which: NoticeFilter) -> Any:
     if which.lang:
         # zh-Hans and zh-Hant are one language to a filter; "en" is itself.
         conditions.append(notice.c.lang.like(which.lang.split("-")[0] + "%"))
+    if which.leads_only:
+        conditions.append(notice.c.lead_id.is_(None))
     if which.source_id is not None:
         conditions.append(notice.c.source_id == which.source_id)
     return and_(*conditions)

@@ -111,6 +111,6 @@ def cut(text: str) -> list[str]:
 
 
 def doc_key(doc_no: str) -> str:
-    """Reduce a document number to what matters: all brackets are equal; spaces, and a pair around it, vanish."""
+    """Reduce a document number to what matters: brackets are equal; spaces, and a pair around it, vanish."""
     folded = re.sub(r"\s+", "", unicodedata.normalize("NFKC", doc_no.translate(_BRACKETS))).lower()
     return _ENCLOSED.sub(r"\1", folded)[:_KEY_MOST]

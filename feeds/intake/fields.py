@@ -23,6 +23,8 @@ _ILLEGAL = re.compile(
 _INVISIBLE = frozenset("\u200b\u2060\ufeff")  # harmless, removed without a word
 _SPACE = re.compile(r"\s+")
 _SPLIT = re.compile(r"[|\n]")
+# An address with a host and no port, in which nothing is to be encoded: most are.
+_PLAIN_ADDRESS = re.compile(r"https?://[a-z0-9.-]+(?:/[\w.~%/:=&?#+!$,;'@()*-]*)?", re.ASCII)
 MAX_URL = 2000
 MAX_LINE = 1000
 MAX_TAGS = 100
@@ -72,15 +74,20 @@ class FieldReader:
 
     def __init__(self, entry: RawEntry, zone: ZoneInfo, vocabulary: Vocabulary | None) -> None:
         self._entry, self._zone, self._vocabulary = entry, zone, vocabulary
+        self._fields = entry.fields
         self.oddities: list[Oddity] = []
 
     def note(self, field: str, problem: str, message: str, *, dropped: bool = False) -> None:
         """Add an oddity about this entry."""
         self.oddities.append(Oddity(self._entry.line, field, problem, message, dropped))
 
+    def has(self, name: str) -> bool:
+        """Whether the entry gives a field at all; one it does not give reads as empty, and is not odd."""
+        return self._fields.get(name) is not None
+
     def text(self, name: str) -> str:
         """Return a field as clean text that may have several lines; numbers are written out."""
-        value = self._entry.fields.get(name)
+        value = self._fields.get(name)
         if value is None:
             return ""
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -103,7 +110,7 @@ class FieldReader:
 
     def lines(self, name: str) -> tuple[str, ...]:
         """Return a field that is a list, or a text with ``|`` between its parts; each part once."""
-        value = self._entry.fields.get(name)
+        value = self._fields.get(name)
         if value is None:
             return ()
         parts: Iterable[Any] = value if isinstance(value, (list, tuple)) else _SPLIT.split(self.text(name))
@@ -115,6 +122,8 @@ class FieldReader:
 
     def when(self, name: str) -> When | None:
         """Return a date field, or ``None`` with an oddity where it is no date."""
+        if not self.has(name):
+            return None
         text = self.line(name)
         if not text:
             return None
@@ -127,6 +136,8 @@ class FieldReader:
 
     def codes(self, name: str, kind: str) -> tuple[str, ...]:
         """Return codes that the city knows; ``kind:`` in front is allowed, others become oddities."""
+        if not self.has(name):
+            return ()
         codes = (text.removeprefix(f"{kind}:") for text in self.lines(name))
         return tuple(code for code in codes if self._knows(name, f"{kind}:{code}"))
 
@@ -157,6 +168,8 @@ class FieldReader:
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
         """Return one of the allowed words, else ``default`` with an oddity."""
+        if not self.has(name):
+            return default
         text = self.line(name).lower()
         if text and text not in allowed:
             self.note(
@@ -169,6 +182,8 @@ class FieldReader:
 
 def web_address(text: str) -> str:
     """Return ``text`` as an http(s) address with spaces and Chinese percent-encoded, or ``""``."""
+    if _PLAIN_ADDRESS.fullmatch(text) and len(text) <= MAX_URL:
+        return text
     try:
         parts = urlsplit(text)
         fine = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and len(text) <= MAX_URL

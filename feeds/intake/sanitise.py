@@ -127,6 +127,18 @@ def sanitise(markup: str, *, base: str = "") -> str:
     return _only_text(once)
 
 
+def sanitise_plain(text: str) -> str:
+    """Turn plain text into what ``sanitise(plain_to_html(text))`` gives.
+
+    Paragraphs, line breaks and headings of escaped text, each closed before the next, are what the
+    cleaner would write itself; it only names the no-break space, and it is asked about masses of ``&``.
+    """
+    markup = plain_to_html(text)
+    if "\xa0" in markup or "\x00" in markup or markup.count("&") > _MAX_ENTITIES:
+        return sanitise(markup)
+    return markup
+
+
 def _clean(markup: str, base: str) -> str:
     if markup.count("&") > _MAX_ENTITIES:
         markup = _few_entities(markup)
@@ -231,6 +243,8 @@ def looks_like_html(text: str) -> bool:
 
 def strip_markup(text: str) -> str:
     """Take known tags and entities out of a one-line text such as a title; other ``<`` stay."""
+    if "<" not in text and "&" not in text:
+        return text  # a tag begins with the one, an entity with the other
     for _ in range(2):  # some sources escape their titles twice
         text = html.unescape(_HTML.sub("", text))
     return _HTML.sub("", text)

@@ -22,7 +22,12 @@ from feeds.kernel.errors import UsageError
         (["include: 公告", "exclude: 招聘"], "招聘公告", "", Verdict(skipped="exclude: 招聘")),
         (["tag theme:0402: 停水+示例区"], "停水通知", "示例区东部", Verdict(tags=("theme:0402",))),
         (["tag theme:0402: 停水+示例区"], "停水通知", "西部", Verdict()),
-        (["tag role:citizen: 停水", "tag role:citizen: 停电"], "停水停电", "", Verdict(tags=("role:citizen",))),
+        (
+            ["tag role:citizen: 停水", "tag role:citizen: 停电"],
+            "停水停电",
+            "",
+            Verdict(tags=("role:citizen",)),
+        ),
         (["review: 拆迁、征收"], "土地徵收公告", "", Verdict(review="review: 拆迁、征收")),
         (["EXCLUDE： ＡＢＣ"], "abc notice", "", Verdict(skipped="EXCLUDE： ＡＢＣ")),
         (["# a remark", "", "exclude: x y"], "now x  y here", "", Verdict(skipped="exclude: x y")),
@@ -34,7 +39,7 @@ def test_what_rules_make_of_an_entry(lines: list[str], title: str, text: str, ve
 
 @pytest.mark.parametrize(
     "line",
-    ["drop: x", "include", "include:", "include: , ,", "tag: 停水", "tag theme:0402 停水", "include theme:1: x"],
+    ["drop: x", "include", "include:", "include: , ,", "tag: 停水", "tag theme:04 x", "include theme:1: x"],
 )
 def test_a_rule_that_cannot_be_read_is_refused_with_an_example(line: str) -> None:
     with pytest.raises(UsageError, match="write it like"):

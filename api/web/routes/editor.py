@@ -10,16 +10,19 @@ from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api import source_views
+from api.jobs import alerts
 from api.web import listing, noticeview, sourceview
 from api.web.access import Access, actor_of, form_of, may, services_of
 from api.web.forms import Problem, Sheet, check_sheet, desk_tag, place_names, read_sheet, sheet_of
 from api.web.pages import go, page, words_of
 from api.web.routes.joining import vocabulary
 from api.web.security import client_key, drop_cookie, set_cookie
+from api.wiring import Services
 from feeds.catalogue.notices import Notice, NoticeContent, State
 from feeds.catalogue.tagging import Tag
 from feeds.intake.sanitise import to_text
@@ -182,7 +185,7 @@ def edit(request: Request, notice_id: int) -> Response:
     except MycityError as error:
         return _show_sheet(request, sheet, _refused(request, error), action=where, notice=notice)
     done = "corrected" if correcting else "submitted" if form.get("do") == "submit" else "saved"
-    return go(f"/editor/notices/{notice_id}?done={done}")
+    return _telling(go(f"/editor/notices/{notice_id}?done={done}"), services, notice)
 
 
 @router.post("/notices/{notice_id}/move")
@@ -207,7 +210,14 @@ def move(request: Request, notice_id: int) -> Response:
         return _show_notice(
             request, notice, problem=words_of(request).explain(error), step=step, note=note, status=422
         )
-    return go(f"/editor/notices/{notice_id}?done={step}")
+    return _telling(go(f"/editor/notices/{notice_id}?done={step}"), services_of(request), notice)
+
+
+def _telling(response: Response, services: Services, notice: Notice) -> Response:
+    """Let people know of an emergency once the editor has their answer."""
+    if notice.priority == "emergency":
+        response.background = BackgroundTask(alerts.tell, services, notice.id)
+    return response
 
 
 def _get(request: Request, notice_id: int) -> Notice:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api import source_views
-from api.jobs import overseeing
+from api.jobs import alerts, overseeing
 from api.web import noticeview, sourceview
 from api.web.access import Access, actor_of, form_of, may, services_of
 from api.web.pages import go, page, words_of
@@ -120,7 +121,10 @@ def decide(request: Request, notice_id: int) -> Response:
     except MycityError as error:
         said = words_of(request).explain(error)
         return _show_change(request, notice_id, problem=said, note=note, status=422)
-    return go(f"/editor/changes?done={'taken' if step == 'take' else 'dismissed'}")
+    response = go(f"/editor/changes?done={'taken' if step == 'take' else 'dismissed'}")
+    if step == "take":  # if it is a warning, people must hear of it
+        response.background = BackgroundTask(alerts.tell, services, notice_id)
+    return response
 
 
 def _show(request: Request, slug: str, *, status: int = 200, **more: Any) -> Response:
