@@ -20,7 +20,7 @@ from sqlalchemy import Connection, delete, or_, select, text, update
 
 from feeds.catalogue.identity import Identity, StoredIdentity, identity_of
 from feeds.catalogue.notices import KnownMessage, NewNotice, NoticeContent
-from feeds.catalogue.rows import insert_plain, key_rows, plain_text, print_row
+from feeds.catalogue.rows import key_rows, plain_text, print_row
 from feeds.catalogue.tables import (
     notice,
     notice_key,
@@ -28,7 +28,7 @@ from feeds.catalogue.tables import (
     notice_print,
     pending_change,
 )
-from feeds.kernel.db import Database, chunks, insert_missing
+from feeds.kernel.db import Database, chunks, insert_missing, insert_plain
 
 _CERTAIN = ("duplicate_of", "reprints")
 _GROUP_MOST = 200
@@ -99,6 +99,8 @@ class IdentityStore:
                 by_key[key].append(notice_id)
             shared = [_shared(one, by_key, limit) for one in identities]
             ids = sorted({notice_id for one in shared for notice_id in one})
+            if not ids:
+                return [[] for _ in identities]
             rows = {row[0]: row for row in _listed(connection, 1, ids, source_id=not_source)}
         return [
             [StoredIdentity(*rows[i], shared=keys) for i, keys in one.items() if i in rows]  # type: ignore[misc]
@@ -202,7 +204,8 @@ def identity_for(content: NoticeContent) -> Identity:
 def add_identities(connection: Connection, ids: Sequence[int], notices: Sequence[NewNotice]) -> None:
     """Store what new notices are recognised by, and their links to what they repeat."""
     pairs = [(i, n, n.identity or identity_for(n.content)) for i, n in zip(ids, notices, strict=True)]
-    insert_plain(connection, notice_key, [row for i, _, one in pairs for row in key_rows(i, one)])
+    # In the order of the index, so that neighbours are written together.
+    insert_plain(connection, notice_key, sorted(row for i, _, one in pairs for row in key_rows(i, one)))
     insert_plain(connection, notice_print, [print_row(i, n.source_id, one) for i, n, one in pairs])
     links = [
         {"from_id": i, "to_id": n.likeness.notice_id, "kind": n.likeness.kind}
@@ -318,7 +321,9 @@ def _shared(one: Identity, by_key: Mapping[int, list[int]], limit: int) -> dict[
     """Notice → the keys it shares, for the notices worth reading, best first."""
     found: dict[int, set[int]] = defaultdict(set)
     for key in one.keys:
-        ids = by_key.get(key, [])
+        ids = by_key.get(key)
+        if ids is None:
+            continue
         if len(ids) > _PER_KEY and key in one.bands:
             continue
         for notice_id in sorted(ids)[-_PER_KEY:]:

@@ -1,6 +1,6 @@
 """Notices as rows and back: what is a column, what goes into details, which words are indexed.
 
-Conversions, and the one plain INSERT. Called by the catalogue's store modules only.
+Conversions only. Called by the catalogue's store modules only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
-from sqlalchemy import Connection, Table
 
 from feeds.catalogue.identity import Identity
 from feeds.catalogue.notices import NewNotice, Notice, NoticeContent, freshness
@@ -122,18 +121,6 @@ def print_row(notice_id: int, source_id: int | None, identity: Identity) -> tupl
         notice_id, source_id, identity.title_key, identity.doc_key, identity.agency_key, identity.url_key,
         identity.day, identity.simhash, identity.size, identity.lang,
     )  # fmt: skip
-
-
-def insert_plain(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows of numbers and texts that need no conversion, values in the order of the columns.
-
-    A notice has a dozen such rows; without SQLAlchemy's look at each value they cost a fifth.
-    """
-    if rows:
-        mark = "?" if connection.dialect.name == "sqlite" else "%s"
-        names = ", ".join(table.columns.keys())
-        marks = ", ".join([mark] * len(table.columns))
-        connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(rows))  # noqa: S608
 
 
 def plain_text(html: str) -> str:
