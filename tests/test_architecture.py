@@ -34,7 +34,6 @@ SQL_ALLOWED = [
     "feeds/catalogue/store.py",
     "feeds/catalogue/search.py",
     "feeds/catalogue/reading.py",
-    "feeds/catalogue/rows.py",
     "feeds/catalogue/identity_store.py",
     "feeds/catalogue/upstream_store.py",
     "feeds/intake/sources.py",

@@ -85,7 +85,9 @@ def stage_of(services: Services, family: Family, now: datetime) -> Stage | None:
         return None
     rows = _alerts(services, family)
     # One that repeats another source's warning is told through that one.
-    urgent = any(one.priority == "emergency" and one.lead_id is None for one in released)
+    urgent = any(one.priority == "emergency" for one in released) and (
+        bool(rows) or not _told_by_another(services, released)
+    )
     if not rows and not urgent:
         return None
     majors = services.notices.last_major(one.id for one in versions)
@@ -107,6 +109,20 @@ def stage_of(services: Services, family: Family, now: datetime) -> Stage | None:
         since=max(begun),
         expires_at=min([now + USEFUL_FOR, *ends]),
     )
+
+
+def _told_by_another(services: Services, members: Sequence[Notice]) -> bool:
+    """Whether another source's notice of the same warning was relayed already."""
+    links = (link for one in members for link in services.notices.links(one.id))
+    others = {
+        other
+        for link in links
+        if link.kind in ("duplicate_of", "reprints")
+        for other in (link.from_id, link.to_id)
+    }
+    others |= {one.lead_id for one in members if one.lead_id is not None}
+    others -= {one.id for one in members}
+    return any(row.lane == "alert" for other in others for row in services.outbox.for_notice(other))
 
 
 def _alerts(services: Services, family: Family) -> list[Delivery]:

@@ -14,22 +14,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from api.jobs.alert_stage import USEFUL_FOR, Stage, families, stage_of
+import structlog
+
+from api.jobs.alert_stage import USEFUL_FOR, Family, Stage, families, stage_of
 from api.jobs.concerned import reasons_for, version_for
 from api.jobs.digests import send
 from api.wiring import Services
 from delivery.compose import TEMPLATE_VERSION
 from delivery.types import NewDelivery
-from feeds.catalogue.notices import Notice
-from feeds.catalogue.store import NoticeFilter
 from feeds.intake.parsers.cap import is_linked, parse_cap
 from feeds.intake.sources import Source
 from feeds.intake.types import Fetched, IngestReport
-from feeds.kernel.errors import BadInputError, NotFoundError, UsageError
+from feeds.kernel.errors import BadInputError, NotFoundError, StorageError, UsageError
 from feeds.kernel.time import to_micros
 from profiles.editions import NewEdition
 from profiles.types import Pick, PickKind, Profile, Reason, Shelf, Subscription
 
+_log = structlog.get_logger(__name__)
 CHANNELS = ("email", "sms")
 #: A source for warnings that are handed over as files; who can run the command is trusted.
 FILE_SOURCE = "alert-files"
@@ -50,6 +51,7 @@ class AlertReport:
         messages: Channel → messages put into the outbox.
         replaced: Messages of an earlier stage that had not gone out and are not needed any more.
         conflicts: Editions that lost against another writer twice; the next run makes them.
+        broken: Warnings that could not be told because of an error of ours; it is logged.
         unplaced: Ids of emergencies of which nobody can tell where they hold; nobody was told.
     """
 
@@ -58,6 +60,7 @@ class AlertReport:
     messages: Counter[str] = field(default_factory=Counter)
     replaced: int = 0
     conflicts: int = 0
+    broken: int = 0
     unplaced: list[int] = field(default_factory=list)
 
 
@@ -73,15 +76,26 @@ def relay(services: Services, notice_ids: Iterable[int], *, now: datetime | None
     now = now or services.clock.now()
     report = AlertReport()
     for family in families(services, notice_ids):
-        stage = stage_of(services, family, now)
-        if stage is not None and stage.outdated:
-            # What was not sent yet need not be sent and then corrected. Look again: some may be on their way.
-            report.replaced += services.outbox.cancel(stage.outdated, now)
-            stage = stage_of(services, family, now)
-        if stage is not None:
-            report.notices += 1
-            _Relay(services, stage, report, now).run()
+        try:
+            _relay_one(services, family, report, now)
+        except StorageError:
+            raise
+        except Exception as error:
+            # One warning that cannot be told must not keep the others from being told.
+            report.broken += 1
+            _log.error("relay_broke", error=f"{type(error).__name__}: {error}")
     return report
+
+
+def _relay_one(services: Services, family: Family, report: AlertReport, now: datetime) -> None:
+    stage = stage_of(services, family, now)
+    if stage is not None and stage.outdated:
+        # What was not sent yet need not be sent and then corrected. Look again: some may be on their way.
+        report.replaced += services.outbox.cancel(stage.outdated, now)
+        stage = stage_of(services, family, now)
+    if stage is not None:
+        report.notices += 1
+        _Relay(services, stage, report, now).run()
 
 
 def tell(services: Services, notice_id: int) -> AlertReport:
@@ -95,16 +109,11 @@ def tell(services: Services, notice_id: int) -> AlertReport:
 def catch_up(services: Services, *, now: datetime | None = None) -> AlertReport:
     """Relay once more what changed lately, should a process have died between landing and relaying.
 
-    Looks at the 50 newest notices tagged as warnings; what was told is not told again. It reads all
-    profiles while an emergency stands, so call it at a start and every few minutes, not every second.
+    Looks at notices tagged as warnings; what was told is not told again. It reads all profiles while an
+    emergency stands, so call it at a start and every few minutes, not every second.
     """
     now = now or services.clock.now()
-    newest = services.notices.latest(NoticeFilter(tags=("type:warning",)), limit=50)
-    return relay(services, [one.id for one in newest if now - _changed(one) <= USEFUL_FOR], now=now)
-
-
-def _changed(notice: Notice) -> datetime:
-    return notice.changed_at or notice.created_at
+    return relay(services, services.notices.changed_since(now - USEFUL_FOR, "type:warning"), now=now)
 
 
 def take_file(

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from feeds.catalogue.notices import Notice, NoticeContent
+from feeds.catalogue.notices import Notice, NoticeContent, Priority
 from feeds.catalogue.tagging import EDITOR
 from feeds.desk.staff import Actor
+from feeds.intake.normalise import Declared
+from feeds.intake.prepare import Row
 from feeds.intake.sanitise import to_text
 from feeds.intake.sources import Source
 from feeds.kernel.errors import ConflictError, NotFoundError, UsageError
@@ -38,12 +40,14 @@ class Pending:
     Attributes:
         content: What its source now says.
         reason: Why it was not taken at once; the codes of ``feeds.intake.prepare.Row.hold``.
+        priority: The one it would have from then on; ``None`` leaves it as it is.
     """
 
     notice: Notice
     content: NoticeContent
     at: datetime
     reason: str
+    priority: Priority | None = None
 
 
 def oversee(services: Services, slug: str, step: str, actor: Actor) -> Source:
@@ -69,7 +73,7 @@ def pending(services: Services, *, limit: int = 200) -> list[Pending]:
     found = services.notices.pending_changes(limit)
     notices = services.notices.many(one.notice_id for one in found)
     return [
-        Pending(notice, one.content, one.at, one.reason)
+        Pending(notice, one.content, one.at, one.reason, one.priority)
         for one in found
         if (notice := notices.get(one.notice_id)) is not None and notice.state != "purged"
     ]
@@ -112,27 +116,29 @@ def take_change(
     if waiting.content.hash() != seen:
         raise ConflictError(f"Notice {notice_id} was changed meanwhile; reload the page and look again.")
     old, content = waiting.notice, waiting.content
-    guessed = services.tagger.tag(
-        title=content.title.removeprefix(services.city.sample_mark),
-        text=to_text(content.body),
-        agency=content.agency,
-        doc_type=content.doc_type,
-        upstream=content.upstream_tags,
-        region=content.region,
-    )
-    tags = {(tag.kind, tag.code): tag for tag in (*guessed, *(t for t in old.tags if t.cause == EDITOR))}
+    cap = content.extra.get("cap")
+    messages = tuple(map(str, cap.get("messages") or ())) if isinstance(cap, Mapping) else ()
+    row = services.preparer.finish(
+        services.sources.get(old.source_id or 0),
+        Row(old.source_id or 0, old.guid, 0, content, Declared(), content.hash(), to_text(content.body),
+            messages=messages),
+    )  # fmt: skip
+    tags = {(tag.kind, tag.code): tag for tag in (*row.tags, *(t for t in old.tags if t.cause == EDITOR))}
     done = services.notices.revise(
         notice_id,
         content,
         tags=tuple(tags.values()),
-        level=old.level,
-        place=old.place,
+        level=row.level,
+        place=row.place,
         major=major,
         actor=actor.label,
         note=note.strip(),
         at=services.clock.now(),
         from_upstream=True,
         expected_revision=old.revision,
+        words=row.words,
+        identity=row.identity,
+        priority=waiting.priority,
     )
     services.notices.take_change(notice_id)
     _log(services, "take-change", actor, notice_id, major=major, note=note.strip(), reason=waiting.reason)

@@ -1,23 +1,20 @@
 """Polling the sources that are due: many ask, a few processes read, one stores.
 
-Up to ``poll_workers`` threads wait for servers, the workshop's processes parse, normalise and tag, and the
-calling thread writes, one source after the other. What is under way is bounded, so memory does not grow with
-the number of sources. A source that fails never stops the others; a round that is killed leaves its sources
-due. Called by the scheduler and ``mycity sources poll``.
+Up to ``poll_workers`` threads wait for servers, the workshop's processes parse, normalise and tag
+(:mod:`api.jobs.asking`), and the calling thread writes, some sources at a time. What is under way is bounded,
+so memory does not grow with the number of sources. A source that fails never stops the others; a round that
+is killed leaves its sources due. Called by the scheduler and ``mycity sources poll``.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from queue import Empty, Queue
-from time import monotonic
 
 import structlog
 
 from api.jobs.alerts import relay
+from api.jobs.asking import Asked, Askers
 from api.jobs.workshop import Workshop
 from api.wiring import Services
 from feeds.intake.harvest import Harvester
@@ -30,8 +27,6 @@ from feeds.kernel.hosts import HostBusyError
 
 FEW = 4  # so few answers are read here, before a process could have started
 CLAIM = 256
-TOGETHER = 64  # most answers that land in one transaction …
-LINGER_S = 0.1  # … and how long the first of them waits for the others
 
 _log = structlog.get_logger(__name__)
 Failed = Callable[[Source, MycityError], None]
@@ -113,7 +108,7 @@ def _round(
             size = services.settings.poll_processes
             reader = stack.enter_context(Workshop(services.settings.city, size=size)) if size else None
         threads = services.settings.poll_workers if many else 1
-        askers = _Askers(services, sources, reader if many else None, threads)
+        askers = Askers(services, sources, reader if many else None, threads)
         stack.callback(askers.stop)
         for some in askers.results():
             for source, found in _land(harvester, some):
@@ -129,83 +124,7 @@ def _round(
     return done
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One source and what asking it came to."""
-
-    source: Source
-    found: Gathered | Exception
-
-
-class _Askers:
-    """Threads that ask and have read, each with its own client; whoever gets ahead of the writer waits."""
-
-    def __init__(
-        self, services: Services, sources: Iterable[Source], reader: Reader | None, threads: int
-    ) -> None:
-        self._services, self._sources, self._reader = services, iter(sources), reader
-        self._queue: Queue[_Asked | None] = Queue(maxsize=2 * threads)
-        self._next, self._stop = threading.Lock(), threading.Event()
-        self._broken: BaseException | None = None
-        services.ingestor  # noqa: B018  (built by one thread, used by all)
-        self._threads = [
-            threading.Thread(target=self._work, name=f"asker-{n}", daemon=True) for n in range(threads)
-        ]
-
-    def results(self) -> Iterator[list[_Asked]]:
-        """Start, and yield whatever has come, at least one at a time, until every source has been asked."""
-        for thread in self._threads:
-            thread.start()
-        working = len(self._threads)
-        while working:
-            came = [self._queue.get()]
-            until = monotonic() + LINGER_S
-            while len(came) < min(TOGETHER, working) and (left := until - monotonic()) > 0:
-                try:
-                    came.append(self._queue.get(timeout=left))
-                except Empty:
-                    break
-            working -= came.count(None)
-            if some := [item for item in came if item is not None]:
-                yield some
-        if self._broken is not None:
-            raise self._broken
-
-    def stop(self) -> None:
-        """Ask nobody any more, and let the threads go; what they still bring is not stored."""
-        self._stop.set()
-        while True:
-            try:
-                self._queue.get_nowait()
-            except Empty:
-                break
-
-    def _work(self) -> None:
-        try:
-            client = self._services.client()
-            while (source := self._take()) is not None:
-                self._put(_Asked(source, self._ask(source, client)))
-        except BaseException as error:  # the next source could not be had: the round is over
-            self._broken = error
-            self._stop.set()
-        finally:
-            self._put(None)
-
-    def _ask(self, source: Source, client: object) -> Gathered | Exception:
-        try:
-            return self._services.ingestor.gather(source, client, self._reader)  # type: ignore[arg-type]
-        except Exception as error:
-            return error
-
-    def _take(self) -> Source | None:
-        with self._next:
-            return None if self._stop.is_set() else next(self._sources, None)
-
-    def _put(self, item: _Asked | None) -> None:
-        self._queue.put(item)
-
-
-def _land(harvester: Harvester, some: Sequence[_Asked]) -> Iterator[tuple[Source, IngestReport | Exception]]:
+def _land(harvester: Harvester, some: Sequence[Asked]) -> Iterator[tuple[Source, IngestReport | Exception]]:
     """Store what some sources brought; each keeps its report, or what went wrong with it."""
     good = [(item.source, item.found) for item in some if isinstance(item.found, Gathered)]
     landed = iter(harvester.land(good))

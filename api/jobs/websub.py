@@ -128,7 +128,9 @@ class _Asking:
     def _call(self, have: Subscription, mode: Literal["subscribe", "unsubscribe"]) -> FetchError | None:
         self.calls += 1
         try:
-            self._client.post(have.hub, form=request_form(have, mode, callbacks(self._services)))
+            form = request_form(have, mode, callbacks(self._services))
+            named_by = self._services.sources.get(have.source_id).url or ""
+            self._client.post(have.hub, form=form, named_by=named_by)
         except FetchError as error:
             _log.warning("websub_call_failed", source_id=have.source_id, mode=mode, error=str(error))
             if not isinstance(error, HttpStatusError) or error.status in (429, 503):

@@ -1,33 +1,35 @@
 """A few processes that read answers for the polling engine, so that thinking stops nobody from asking.
 
-Each is started afresh (never forked), builds the city's :class:`Preparer` once, and is handed one answer at a
-time. One that takes too long or dies is replaced, and only the source it was working for fails.
+Each is started afresh (never forked), builds the city's :class:`Preparer` once, and is handed a few answers
+at a time. One that takes too long or dies is replaced, and only the source it was working for fails.
 They store nothing and open no address. Called by ``api.jobs.polling``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import LifoQueue
-from typing import Any
 
 from feeds.catalogue.city_files import load_city
 from feeds.catalogue.tagging import Tagger
 from feeds.catalogue.words import cut, one_form
+from feeds.intake.ingest import Task
 from feeds.intake.prepare import Prepared, Preparer
 from feeds.intake.sources import Source
 from feeds.intake.types import Fetched
+from feeds.intake.wire import Outcome, pack, unpack
 from feeds.kernel.errors import BadInputError, MycityError
 
 PATIENCE_S = 60.0
@@ -40,6 +42,8 @@ _PROGRAM = (
 
 class Workshop:
     """Reads answers in processes of its own; a :class:`feeds.intake.ingest.Reader` for many threads.
+
+    It works best when no more threads than it has processes ask it, each with a few answers at a time.
 
     Args:
         city: The city's name or folder; every process loads it by itself.
@@ -64,13 +68,38 @@ class Workshop:
         Raises:
             BadInputError: If the answer is not what the source promises, or reading it takes too long.
         """
+        (found,) = self._read([(source, fetched, now, known)])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def read_many(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Read answers one after the other in one process; blocks meanwhile. Return what came of each.
+
+        If that process dies or takes too long, each is read again by itself, so that only the one which
+        is to blame fails.
+        """
+        if len(tasks) > 1:
+            try:
+                return self._read(tasks)
+            except Exception:  # noqa: S110  (it shows again, where it belongs)
+                pass
+        return [self._one(task) for task in tasks]
+
+    def _one(self, task: Task) -> Outcome:
+        try:
+            return self._read([task])[0]
+        except Exception as error:
+            return error
+
+    def _read(self, tasks: Sequence[Task]) -> list[Outcome]:
         # Packed here: what cannot be packed must not cost a process.
-        task = pickle.dumps((source, fetched, now, known), pickle.HIGHEST_PROTOCOL)
+        data = pickle.dumps(tasks, pickle.HIGHEST_PROTOCOL)
         hand = self._idle.get()
         kept: _Hand | None = None
         try:
             hand = hand or self._hire()
-            found = hand.do(task, self._patience)
+            found = hand.do(data, len(tasks), self._patience)
             kept = hand if hand.tasks < TASKS_A_LIFE else None
         except TimeoutError:
             raise BadInputError(
@@ -85,10 +114,7 @@ class Workshop:
             if hand is not None and kept is None:
                 self._dismiss(hand)
             self._idle.put(kept)
-        if isinstance(found, Exception):
-            raise found
-        assert isinstance(found, Prepared)  # noqa: S101  (what serve() sends)
-        return found
+        return unpack(found)
 
     def warm(self) -> None:
         """Start every process now and wait until all are ready; otherwise they start when needed."""
@@ -96,7 +122,7 @@ class Workshop:
         hands = [place or self._hire() for place in places]
         for hand in hands:
             with contextlib.suppress(EOFError, OSError, TimeoutError):
-                hand.do(pickle.dumps(None), _START_S)
+                hand.do(pickle.dumps([]), 0, _START_S)
             self._idle.put(hand)
 
     def pids(self) -> list[int]:
@@ -143,19 +169,19 @@ class _Hand:
         )
         theirs.close()
 
-    def do(self, task: bytes, patience_s: float) -> Any:
-        """Hand over a task and wait for what comes of it."""
+    def do(self, tasks: bytes, count: int, patience_s: float) -> bytes:
+        """Hand over some tasks and wait for what comes of them."""
         if not self._ready:  # loading the city is not the source's fault
             self._receive(_START_S)
             self._ready = True
-        self.line.send_bytes(task)
-        self.tasks += 1
+        self.line.send_bytes(tasks)
+        self.tasks += count
         return self._receive(patience_s)
 
-    def _receive(self, patience_s: float) -> Any:
+    def _receive(self, patience_s: float) -> bytes:
         if not self.line.poll(patience_s):
             raise TimeoutError
-        return pickle.loads(self.line.recv_bytes())  # noqa: S301  (from our own process)
+        return self.line.recv_bytes()
 
     def end(self) -> None:
         """Kill the process; it holds nothing that could be lost."""
@@ -171,16 +197,16 @@ def serve(handle: int, city: str) -> None:
     made = load_city(city)
     preparer = Preparer(made, Tagger(made))
     cut(one_form("预热"))  # loads the dictionaries now, and not on the first answer's time
+    gc.collect()
+    gc.freeze()  # dictionaries and rules stay for good: they need not be looked through again and again
     with contextlib.suppress(EOFError, OSError):  # the engine is gone
-        line.send_bytes(pickle.dumps(None))
+        line.send_bytes(b"")
         while True:
-            task = pickle.loads(line.recv_bytes())  # noqa: S301  (from the engine)
-            line.send_bytes(pickle.dumps(_done(preparer, task), pickle.HIGHEST_PROTOCOL))
+            tasks = pickle.loads(line.recv_bytes())  # noqa: S301  (from the engine)
+            line.send_bytes(pack([_done(preparer, task) for task in tasks]))
 
 
-def _done(preparer: Preparer, task: Any) -> Any:
-    if task is None:
-        return None
+def _done(preparer: Preparer, task: Task) -> Outcome:
     try:
         return preparer.read(*task)
     except MycityError as error:

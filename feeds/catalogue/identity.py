@@ -9,11 +9,13 @@ anything below certainty is only linked. Called by ``feeds.intake`` and ``feeds.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from feeds.catalogue.fingerprint import (
+    Fingerprint,
     distance,
     fingerprint,
     is_copy,
@@ -36,6 +38,7 @@ DAYS_APART = 3  # between two publications of one notice
 DAYS_REISSUED = 31  # where address or document number say that it is one document
 _BUCKET = 8  # days; two buckets overlap by half, so that days up to 4 apart share one
 _SPECIFIC_CHINESE, _SPECIFIC_LATIN = 10, 40  # characters from which a title names one document
+_CHINESE = re.compile(r"[㐀-鿿]")
 _DISTINCT_DOC = 4  # characters of a document number that names its issuer and a year
 
 
@@ -131,19 +134,26 @@ def key_of(space: str, *parts: str) -> int:
     return int.from_bytes(digest.digest(), "big") >> 1 or 1
 
 
-def identity_of(content: NoticeContent, text: str, *, extra_keys: Iterable[int] = ()) -> Identity:
+def identity_of(
+    content: NoticeContent,
+    text: str,
+    *,
+    extra_keys: Iterable[int] = (),
+    printed: Fingerprint | None = None,
+) -> Identity:
     """Work out what a notice is recognised by.
 
     Args:
         content: What it says.
         text: Its body as plain text; a long one counts with its beginning.
         extra_keys: More keys of its own (:func:`key_of`), such as those of a warning's messages.
+        printed: The text's fingerprint, from whoever has it already.
     """
     title = plain_form(content.title)
     agency = content.agency_slug or plain_form(content.agency)
     number, address = _doc_number(content.doc_no), _address(content.url)
     day = (content.published - EPOCH).days if content.published else None
-    printed = fingerprint(text)
+    printed = printed or fingerprint(text)
     title_key = key_of("title", title) if title else 0
     doc = key_of("doc", number) if number else 0
     agency_key = key_of("agency", agency) if agency else 0
@@ -214,7 +224,8 @@ def _compare(mine: Identity, other: StoredIdentity) -> Likeness | None:
     if one_number and other_agency:
         return _similar(other, "the same title and document number of another agency") if title else None
     if mine.url_key and mine.url_key == other.url_key:
-        if (title or near) and (apart is None or apart <= DAYS_REISSUED):
+        # Whoever else says the same title under that address may be a copycat with another text.
+        if (near or (title and not other_agency)) and (apart is None or apart <= DAYS_REISSUED):
             return _certain(mine, other, "the same address")
         return _similar(other, "the same address")
     if one_number and (title or near) and (apart is None or apart <= DAYS_REISSUED):
@@ -291,5 +302,4 @@ def _doc_number(doc_no: str) -> str:
 
 
 def _is_specific(title: str) -> bool:
-    chinese = sum("㐀" <= one <= "鿿" for one in title)
-    return chinese >= _SPECIFIC_CHINESE or len(title) >= _SPECIFIC_LATIN
+    return len(title) >= _SPECIFIC_LATIN or len(_CHINESE.findall(title)) >= _SPECIFIC_CHINESE

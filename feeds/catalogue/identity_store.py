@@ -310,11 +310,12 @@ def _group(connection: Connection, notice_id: int) -> set[int]:
 def _listed(
     connection: Connection, which: int, keys: Sequence[int], **values: int | None
 ) -> Iterator[Sequence[Any]]:
-    """Run one of the look-ups for a list of keys or ids."""
+    """Run one of the look-ups for a list of keys or ids; rows are the driver's own tuples, there are many."""
     sqlite = connection.dialect.name == "sqlite"
     for part in chunks(keys, 5000):
         given = json.dumps(list(part)) if sqlite else list(part)
-        yield from connection.execute(_STATEMENTS[connection.dialect.name][which], {"keys": given, **values})
+        found = connection.execute(_STATEMENTS[connection.dialect.name][which], {"keys": given, **values})
+        yield from found.cursor.fetchall() if found.cursor else ()
 
 
 def _shared(one: Identity, by_key: Mapping[int, list[int]], limit: int) -> dict[int, frozenset[int]]:

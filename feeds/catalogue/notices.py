@@ -233,12 +233,17 @@ class KnownMessage:
 
 @dataclass(frozen=True, slots=True)
 class PendingChange:
-    """What upstream now says of a public notice, waiting for an editor to look at it."""
+    """What upstream now says of a public notice, waiting for an editor to look at it.
+
+    Attributes:
+        priority: The one it would have from then on; ``None`` leaves it as it is.
+    """
 
     notice_id: int
     content: NoticeContent
     at: datetime
     reason: str
+    priority: Priority | None = None
 
 
 @dataclass(frozen=True, slots=True)

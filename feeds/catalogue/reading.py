@@ -118,6 +118,17 @@ class NoticeReader:
         with self._db.read() as connection:
             return _with_tags(connection, connection.execute(query).all())
 
+    def changed_since(self, since: datetime, tag: str) -> list[int]:
+        """Return the ids of notices with a tag that were stored, or changed for readers, since an instant."""
+        kind, _, code = tag.partition(":")
+        query = (
+            select(notice.c.id)
+            .where(func.coalesce(notice.c.changed_at, notice.c.created_at) >= since, _tagged(kind, [code]))
+            .order_by(notice.c.id)
+        )
+        with self._db.read() as connection:
+            return list(connection.scalars(query))
+
     def pickable(self, now: datetime, *, limit: int = 5000) -> list[Notice]:
         """List released notices published by and in force at ``now``, without bodies, freshest first.
 

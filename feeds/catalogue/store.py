@@ -94,11 +94,11 @@ class NoticeStore(NoticeReader, IdentityStore, UpstreamStore):
             if leads:
                 _take_numbers(connection, 1, "edit")  # the lead now names one more source
             ids = _insert_all(connection, rows)
-            revisions = (
-                revision_row(i, 1, at, n.actor, "", True, values)
+            revisions = [
+                plain_values(notice_revision, revision_row(i, 1, at, n.actor, "", True, values))
                 for i, n, values in zip(ids, notices, said, strict=True)
-            )
-            insert_plain(connection, notice_revision, [plain_values(notice_revision, one) for one in revisions])
+            ]
+            insert_plain(connection, notice_revision, revisions)
             pairs = list(zip(ids, notices, strict=True))
             insert_plain(connection, notice_tag, [tag_row(i, tag) for i, n in pairs for tag in n.tags])
             _insert_words(connection, [words_row(i, n.content, n.words) for i, n in pairs])

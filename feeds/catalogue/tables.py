@@ -157,4 +157,5 @@ pending_change = Table(
     Column("content", Json, nullable=False),
     Column("at", Instant, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("priority", String(16), nullable=True),  # NULL: as it is
 )

@@ -7,10 +7,9 @@ Called by the intake for every new notice, by the desk's preview and by ``mycity
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from ahocorasick_rs import AhoCorasick
 
@@ -47,6 +46,9 @@ _LIST_SIGNS = "、,;/和与及 "
 _SYNONYMS = re.compile(r"[(),、;]+")
 
 
+_T = TypeVar("_T")
+
+
 @dataclass(frozen=True, slots=True)
 class Tag:
     """One tag of a notice.
@@ -81,7 +83,7 @@ class _Evidence:
     text: frozenset[int]  # counts as said in the text
     anywhere: frozenset[int]
     words: frozenset[int]  # of every part
-    often: Counter[int]
+    often: Mapping[int, int]  # in the text
 
 
 @dataclass
@@ -96,12 +98,14 @@ class _Words:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
+    """A rule with its words as numbers; those of its parts in the order of the rule."""
+
     rule: Rule
     kind: str
     code: str
-    title: tuple[int, ...]
-    text: tuple[int, ...]
-    agency: tuple[int, ...]
+    title: dict[int, int]
+    text: dict[int, int]
+    agency: dict[int, int]
     also: frozenset[int]
     unless: frozenset[int]
 
@@ -131,6 +135,9 @@ class Tagger:
         for rule in self._rules:
             for number in {*rule.title, *rule.text, *rule.agency}:
                 self._by_word.setdefault(number, []).append(rule)
+        self._names = frozenset((*self._place_of, *self._agency_of))
+        self._levels = {place.code: self._level(place) for place in city.places.values()}
+        self._chains = {code: (code, *city.ancestors(code)) for code in city.places}
         self._automaton = AhoCorasick(self._spelling)
         # Only words that begin or end with a Latin letter or a digit can be pieces of longer ones.
         self._edged = frozenset(
@@ -155,7 +162,16 @@ class Tagger:
             One tag per kind and code, with its strongest cause; sorted by kind, then weight (highest first),
             then code. Empty if no rule fires.
         """
-        title, text, agency, region = map(one_form, (title, text, agency, region))
+        return self.tag_forms(
+            title=one_form(title), text=one_form(text), agency=one_form(agency), doc_type=doc_type,
+            upstream=upstream, region=one_form(region),
+        )  # fmt: skip
+
+    def tag_forms(
+        self, *, title: str, text: str, agency: str = "", doc_type: str = "",
+        upstream: Sequence[str] = (), region: str = "",
+    ) -> tuple[Tag, ...]:  # fmt: skip
+        """Do what :meth:`tag` does; title, text, agency and region are in the form of ``one_form``."""
         issuer, subject = _split_issuer(title)
         agency_hits = self._find(agency or issuer)
         title_hits, text_hits = self._find(subject), self._find(text)
@@ -163,12 +179,7 @@ class Tagger:
         evidence = self._evidence(title_hits, agency_hits, text_hits)
         for tag in self._rule_tags(evidence, doc_type, upstream):
             _keep(found, tag)
-        themes = self._few_themes(found, evidence)
-        for key in [key for key in found if key[0] == "theme" and key not in themes]:
-            del found[key]
-        for tag in list(found.values()):
-            if tag.kind == "theme" and (parent := self._city.themes[tag.code].parent):
-                _keep(found, Tag("theme", parent, tag.cause, tag.weight))
+        self._choose_themes(found, evidence)
         issuers = (agency or issuer, agency_hits)
         if not self._is_elsewhere(region):
             for tag in self._place_tags(issuers, (subject, title_hits), (text, text_hits), region):
@@ -210,19 +221,20 @@ class Tagger:
     def _find(self, text: str) -> list[_Hit]:
         """All words of ``text`` that stand whole and are not part of a decoy."""
         found = map(_Hit._make, self._automaton.find_matches_as_indexes(text, overlapping=True))
-        hits = [hit for hit in found if hit.word not in self._edged or _whole(text, hit)]
+        edged = self._edged
+        hits = [hit for hit in found if hit.word not in edged or _whole(text, hit)]
         traps = [hit for hit in hits if hit.word in self._decoys]
         if not traps:
             return hits
         return [h for h in hits if h.word not in self._only_decoys and not any(_inside(h, t) for t in traps)]
 
     def _evidence(self, title: list[_Hit], agency: list[_Hit], text: list[_Hit]) -> _Evidence:
-        in_title = frozenset(hit.word for hit in title)
-        often = Counter(hit.word for hit in text)
+        in_title = frozenset([hit.word for hit in title])
+        often = _counted([hit.word for hit in text])
         head = {hit.word for hit in text if hit.start < HEAD}
-        said = frozenset(word for word, n in often.items() if n > 1 or word in head)
-        by_issuer = frozenset(hit.word for hit in agency)
-        anywhere = in_title | frozenset(often)
+        said = frozenset([word for word, n in often.items() if n > 1 or word in head])
+        by_issuer = frozenset([hit.word for hit in agency])
+        anywhere = in_title | often.keys()
         return _Evidence(in_title, by_issuer, said | in_title, anywhere, anywhere | by_issuer, often)
 
     # Rules
@@ -230,8 +242,8 @@ class Tagger:
     def _rule_tags(self, seen: _Evidence, doc_type: str, upstream: Sequence[str]) -> Iterator[Tag]:
         """What the rules say: first by words, then by the source's own tags and kind of document."""
         for rule in {r.rule.id: r for word in seen.words for r in self._by_word.get(word, ())}.values():
-            if _allowed(rule, seen):
-                yield from self._word_tags(rule, seen)
+            if _allowed(rule, seen) and (tag := self._word_tag(rule, seen)):
+                yield tag
         for where, table, values in (
             ("upstream", self._by_upstream, _spellings(upstream)),
             ("doc_type", self._by_doc_type, [one_form(doc_type)]),
@@ -241,33 +253,48 @@ class Tagger:
                     if _allowed(rule, seen):
                         yield _tag(rule, where, value)
 
-    def _word_tags(self, rule: _Compiled, seen: _Evidence) -> Iterator[Tag]:
-        """At most one tag for each part of the notice; the rule's first word found there is the cause."""
-        text = frozenset[int]() if rule.unless & seen.anywhere else seen.text
+    def _word_tag(self, rule: _Compiled, seen: _Evidence) -> Tag | None:
+        """The tag for the part that weighs most; the rule's first word found there is the cause."""
         for where, numbers, there in (
             ("title", rule.title, seen.title),
             ("agency", rule.agency, seen.agency),
-            ("text", rule.text, text),
+            ("text", rule.text, seen.text),
         ):
-            if not there or there.isdisjoint(numbers):
-                continue
-            if (number := next((n for n in numbers if n in there), None)) is not None:
-                yield _tag(rule, where, self._spelling[number])
+            if where == "text" and not rule.unless.isdisjoint(seen.anywhere):
+                return None
+            if common := numbers.keys() & there:
+                return _tag(rule, where, self._spelling[min(common, key=numbers.__getitem__)])
+        return None
 
-    def _few_themes(self, found: dict[tuple[str, str], Tag], seen: _Evidence) -> set[tuple[str, str]]:
-        """The leaf themes worth keeping: strong ones first, then those whose word comes back most often."""
+    def _choose_themes(self, found: dict[tuple[str, str], Tag], seen: _Evidence) -> None:
+        """Leave the few themes that are worth keeping, and add those above them."""
         themes = [tag for tag in found.values() if tag.kind == "theme"]
-        often = {t.code: seen.often[self._numbers.get(t.cause.partition(":")[2], -1)] for t in themes}
+        if not themes:
+            return
+        kept = self._few_themes(themes, seen)
+        for tag in themes:
+            if tag not in kept:
+                del found[tag.kind, tag.code]
+        for tag in kept:
+            if parent := self._city.themes[tag.code].parent:
+                _keep(found, Tag("theme", parent, tag.cause, tag.weight))
+
+    def _few_themes(self, themes: list[Tag], seen: _Evidence) -> list[Tag]:
+        """The leaf themes worth keeping: strong ones first, then those whose word comes back most often."""
+        often = {t.code: seen.often.get(self._numbers.get(t.cause.partition(":")[2], -1), 0) for t in themes}
         if any(tag.weight > WEIGHTS["agency"] for tag in themes):
             themes = [t for t in themes if t.weight > WEIGHTS["text"] or often[t.code] >= INSIST]
         themes.sort(key=lambda t: (-t.weight, -often[t.code], t.code))
-        return {(tag.kind, tag.code) for tag in themes[:MAX_THEMES]}
+        return themes[:MAX_THEMES]
 
     # Places and agencies
 
     def _longest(self, hits: list[_Hit]) -> list[_Hit]:
         """Names of places and agencies that are not part of a longer such name."""
-        names = [hit for hit in hits if hit.word in self._place_of or hit.word in self._agency_of]
+        known = self._names
+        names = [hit for hit in hits if hit.word in known]
+        if len(names) < 2:
+            return names
         return [hit for hit in names if not any(_inside(hit, other) for other in names)]
 
     def _places_in(self, text: str, hits: list[_Hit]) -> list[tuple[str, _Hit]]:
@@ -303,14 +330,14 @@ class Tagger:
             for code, hit in self._places_in(words, hits):
                 yield from self._place_and_above(code, f"{where}:{self._spelling[hit.word]}", WEIGHTS[where])
         in_text = [(code, hit) for code, hit in self._places_in(*text) if hit.word in self._place_of]
-        often = Counter(code for code, _ in in_text)
+        often = _counted([code for code, _ in in_text])
         for code, hit in in_text:
             if hit.start < HEAD or often[code] > 1:
                 yield from self._place_and_above(code, f"text:{self._spelling[hit.word]}", WEIGHTS["text"])
 
     def _place_and_above(self, code: str, cause: str, weight: float) -> Iterator[Tag]:
         """The place and what contains it, up to the city; the country only if it is meant itself."""
-        for one in (code, *self._city.ancestors(code)):
+        for one in self._chains[code]:
             if one == code or self._city.places[one].kind not in ("country", "province"):
                 yield Tag("place", one, f"place.{code}@{cause}", weight)
 
@@ -345,30 +372,33 @@ class Tagger:
 
     def _narrowest(self, strong: list[Tag], level: Level) -> tuple[Level, str] | None:
         """The one place of the finest level named, not below ``level``; of two, what holds both."""
+        if not strong:
+            return None
         by_hand = {tag.code for tag in strong if tag.cause == EDITOR and tag.code in self._city.places}
         found = [
             {tag.code for tag in strong if source in tag.cause and f"place.{tag.code}@" in tag.cause}
             for source in ("@agency:", "@title:", "@region:")
         ]
         for named in (by_hand, *found):
+            chains = {code for name in named for code in self._chains[name]}
             for step in _FINEST_FIRST[_FINEST_FIRST.index(level) :]:
-                here = {c for n in named for c in (n, *self._city.ancestors(n)) if self._at(c, step)}
+                here = [code for code in chains if self._levels[code] == step]
                 if len(here) == 1:
-                    return step, here.pop()
+                    return step, here[0]
         return None
-
-    def _at(self, code: str, level: str) -> bool:
-        return self._level(self._city.places[code]) == level
 
 
 def _compile(rule: Rule, words: _Words) -> _Compiled:
     kind, _, code = rule.tag.partition(":")
     keys = ("title", "text", "agency", "also", "unless")
-    numbers = {key: tuple(map(words.number, getattr(rule, key))) for key in keys}
+    # Each word's number → its place in the rule; of words that are one folded, the first.
+    numbers = {key: dict.fromkeys(map(words.number, getattr(rule, key))) for key in keys}
+    title, text, agency = (
+        {number: at for at, number in enumerate(numbers[key])} for key in ("title", "text", "agency")
+    )
     return _Compiled(
-        rule, kind, code, numbers["title"], numbers["text"], numbers["agency"],
-        frozenset(numbers["also"]), frozenset(numbers["unless"]),
-    )  # fmt: skip
+        rule, kind, code, title, text, agency, frozenset(numbers["also"]), frozenset(numbers["unless"])
+    )
 
 
 def _index(rules: list[_Compiled], values: Callable[[Rule], tuple[str, ...]]) -> dict[str, list[_Compiled]]:
@@ -399,7 +429,17 @@ def _place_words(city: City, words: _Words) -> tuple[dict[int, str], frozenset[i
     return places, frozenset(careful)
 
 
+def _counted(things: Iterable[_T]) -> dict[_T, int]:
+    """How often each thing is there; a ``Counter`` takes longer to make than a notice's few words do."""
+    often: dict[_T, int] = {}
+    for thing in things:
+        often[thing] = often.get(thing, 0) + 1
+    return often
+
+
 def _split_issuer(title: str) -> tuple[str, str]:
+    if "关于" not in title and ":" not in title:
+        return "", title  # an issuer stands before the one or the other
     match = _ISSUER.match(title)
     return (title[: match.end()].strip(" :"), title[match.end() :]) if match else ("", title)
 
@@ -435,7 +475,9 @@ def _inside(hit: _Hit, other: _Hit) -> bool:
 
 def _allowed(rule: _Compiled, seen: _Evidence) -> bool:
     """``unless`` words of the title or issuer forbid the rule; those of the body only silence the body."""
-    return not rule.unless & (seen.title | seen.agency) and not (rule.also and not rule.also & seen.words)
+    if rule.unless and not (rule.unless.isdisjoint(seen.title) and rule.unless.isdisjoint(seen.agency)):
+        return False
+    return not rule.also or not rule.also.isdisjoint(seen.words)
 
 
 def _tag(rule: _Compiled, where: str, word: str) -> Tag:

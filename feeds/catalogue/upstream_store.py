@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import delete, distinct, func, select, update
 
-from feeds.catalogue.notices import NoticeContent, PendingChange
+from feeds.catalogue.notices import NoticeContent, PendingChange, Priority
 from feeds.catalogue.tables import notice, notice_revision, pending_change
 from feeds.kernel.db import Database, chunks, upsert
 
@@ -82,9 +82,18 @@ class UpstreamStore:
             rows = connection.execute(query.order_by(notice.c.id.desc())).all() if ids else []
         return [(row.guid, row.details["url"]) for row in rows if row.details.get("url")][:limit]
 
-    def hold_change(self, notice_id: int, content: NoticeContent, *, at: datetime, reason: str) -> None:
+    def hold_change(
+        self,
+        notice_id: int,
+        content: NoticeContent,
+        *,
+        at: datetime,
+        reason: str,
+        priority: Priority | None = None,
+    ) -> None:
         """Keep what upstream now says of a public notice until an editor has looked; the latest counts."""
         row = {"notice_id": notice_id, "content": content.to_dict(), "at": at, "reason": reason}
+        row["priority"] = priority
         # Known from now on: the next poll that says the same asks nothing, whatever the editor decides.
         known = update(notice).where(notice.c.id == notice_id).values(upstream_hash=content.hash())
         with self._db.write() as connection:
@@ -111,4 +120,6 @@ class UpstreamStore:
 
 
 def _pending(row: Any) -> PendingChange:
-    return PendingChange(row.notice_id, NoticeContent.from_dict(row.content), row.at, row.reason)
+    return PendingChange(
+        row.notice_id, NoticeContent.from_dict(row.content), row.at, row.reason, row.priority
+    )

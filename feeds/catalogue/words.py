@@ -83,7 +83,12 @@ def _alone(characters: str) -> bool:
 
 def one_form(text: str) -> str:
     """Return the form in which names and rule words are compared: folded, white space as one space."""
-    return " ".join(fold(text).replace("’", "'").split())
+    return one_form_of(fold(text)) if text else ""
+
+
+def one_form_of(folded: str) -> str:
+    """Do what :func:`one_form` does with a text that is folded already."""
+    return " ".join(folded.replace("’", "'").split())
 
 
 def cut(text: str) -> list[str]:
@@ -92,7 +97,12 @@ def cut(text: str) -> list[str]:
     Chinese is cut in search mode: a long word is followed and preceded by its parts, so that a query
     finds it by either.
     """
-    runs = _WORD.findall(fold(text))
+    return cut_folded(fold(text))
+
+
+def cut_folded(folded: str) -> list[str]:
+    """Do what :func:`cut` does with a text that is folded already."""
+    runs = _WORD.findall(folded)
     chinese = [run for run in runs if run > _LAST_LATIN]
     if not chinese:
         return runs
@@ -112,5 +122,7 @@ def cut(text: str) -> list[str]:
 
 def doc_key(doc_no: str) -> str:
     """Reduce a document number to what matters: brackets are equal; spaces, and a pair around it, vanish."""
+    if not doc_no:
+        return ""
     folded = re.sub(r"\s+", "", unicodedata.normalize("NFKC", doc_no.translate(_BRACKETS))).lower()
     return _ENCLOSED.sub(r"\1", folded)[:_KEY_MOST]

@@ -65,7 +65,8 @@ _ENGLISH = re.compile(
 )
 # As feeds write it: all of it there, in figures that the mail standard reads in one way only.
 _MAIL = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d{1,2}) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) ([12]\d{3})"
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d{1,2})"
+    r" (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) ([12]\d{3})"
     r" (\d\d):(\d\d):(\d\d) (?:GMT|UTC|([+-])([01]\d)([0-5]\d))",
     re.ASCII,
 )

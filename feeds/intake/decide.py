@@ -70,10 +70,11 @@ def difference(one: str, other: str) -> float:
     return 1 - len(pieces & others) / union if union else 0.0
 
 
-def is_flood(decisions: Sequence[Decision], *, has_history: bool) -> bool:
+def is_flood(decisions: Sequence[Decision], *, has_history: bool, same: int = 0, deferred: int = 0) -> bool:
     """Whether most of an answer suddenly looks new although the source is known: its ids have changed."""
-    new = sum(decision.action == "new" for decision in decisions)
-    return has_history and len(decisions) >= FLOOD_LEAST and new > FLOOD_SHARE * len(decisions)
+    new = sum(decision.action == "new" for decision in decisions) + deferred
+    total = len(decisions) + same + deferred
+    return has_history and total >= FLOOD_LEAST and new > FLOOD_SHARE * total
 
 
 def guid_of(given: str, content: NoticeContent) -> str:

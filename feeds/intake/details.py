@@ -23,7 +23,7 @@ from feeds.intake.parsers.choice import parse_answer
 from feeds.intake.recipes import Recipe, read_recipe
 from feeds.intake.sources import Source
 from feeds.intake.types import Deletion, Oddity, Parsed, RawEntry
-from feeds.kernel.errors import BadInputError, FetchError
+from feeds.kernel.errors import BadInputError, BlockedAddressError, FetchError
 from feeds.kernel.http import HttpStatusError
 from feeds.kernel.ids import content_hash
 from feeds.kernel.time import Clock
@@ -93,15 +93,24 @@ class Details:
         work.recipe = read_recipe(source.kind, source.recipe) if source.recipe else None
         named = [(_name(entry), _listed(entry), entry) for entry in parsed.entries]
         stored = self._stored(source, [name for name, _, _ in named])
+        keys = {
+            name: key_of("page", str(source.id), name, listed, *source.rules) for name, listed, _ in named
+        }
+        today = self._clock.now().date().isoformat()
+        failed = {name: key_of("page-failed", str(source.id), name, today) for name, _, _ in named}
+        looked = self._notices.cap_known([*keys.values(), *failed.values()])
         for name, listed, entry in named:
-            if name in stored and stored[name] == listed:
+            if keys[name] in looked or failed[name] in looked or stored.get(name) == listed:
                 work.same += 1
             elif work.pages >= MAX_PAGES:
                 work.deferred += 1
             else:
                 work.pages += 1
-                fields = {**entry.fields, "listed": listed}
-                work.entries.append(self._page(source, replace(entry, fields=fields), client, work))
+                read = self._page(source, entry, client, work)
+                # A page that did not come is tried once a day; its entry lands as the list gave it.
+                work.seen.append(failed[name] if read is None else keys[name])
+                kept = replace(read, fields={**read.fields, "listed": listed}) if read else entry
+                work.entries.append(kept)
         work.deleted.extend(self._gone(source, {name for name, _, _ in named}, client))
 
     def _stored(self, source: Source, names: list[str]) -> dict[str, str]:
@@ -114,17 +123,19 @@ class Details:
             if key.notice_id in notices
         }
 
-    def _page(self, source: Source, entry: RawEntry, client: Client, work: _Work) -> RawEntry:
+    def _page(self, source: Source, entry: RawEntry, client: Client, work: _Work) -> RawEntry | None:
+        """Complete an entry from its page; ``None`` where the page did not come but may another time."""
         from feeds.intake.page_text import main_text
 
         url = web_address(str(entry.fields.get("url") or ""))
         if not url:
             return entry
         try:
-            answer = client.get(url, accept="text/html, application/xhtml+xml;q=0.9, */*;q=0.5")
+            accept = "text/html, application/xhtml+xml;q=0.9, */*;q=0.5"
+            answer = client.get(url, accept=accept, named_by=source.url or "")
         except FetchError as error:
             work.oddities.append(_odd(entry, "no-page", f"Its page could not be read: {error}"))
-            return entry
+            return entry if _is_over(error) else None
         page = main_text(answer.body, answer.headers, answer.url, work.recipe)
         work.oddities.extend(replace(oddity, line=entry.line) for oddity in page.oddities)
         fields = dict(entry.fields)
@@ -145,7 +156,7 @@ class Details:
         since = self._clock.now() - VANISHED
         for guid, url in self._notices.vanished(source.id, names, since, MAX_CHECKED):
             try:
-                client.get(url)
+                client.get(url, named_by=source.url or "")
             except HttpStatusError as error:
                 if error.status == 410:
                     yield Deletion(guid, GONE)
@@ -166,7 +177,8 @@ class Details:
             if entry.fields.get("cap_url")
         }
         seen = self._notices.cap_known(list(keys.values())) if keys else {}
-        for entry in parsed.entries:
+        newest = sorted(parsed.entries, key=lambda one: str(one.fields.get("published") or ""), reverse=True)
+        for entry in newest:
             key = keys.get(entry.line)
             if key is None:
                 work.entries.append(entry)
@@ -181,11 +193,16 @@ class Details:
     def _warning(self, source: Source, entry: RawEntry, key: int, client: Client, work: _Work) -> None:
         url = str(entry.fields["cap_url"])
         try:
-            answer = client.get(url, accept="application/cap+xml, application/xml;q=0.9, */*;q=0.5")
+            accept = "application/cap+xml, application/xml;q=0.9, */*;q=0.5"
+            answer = client.get(url, accept=accept, named_by=source.url or "")
             inner = parse_answer("cap", {}, fetched_of(answer), self._zone(source))
         except (FetchError, BadInputError) as error:
-            # Not remembered as seen: a warning that cannot be read now is asked for again.
-            work.oddities.append(_odd(entry, "no-warning", str(error), dropped=True))
+            over = _is_over(error)
+            work.oddities.append(_odd(entry, "no-warning", str(error), dropped=over))
+            if over:
+                work.seen.append(key)
+            else:  # asked for again soon: the index itself may stay the same
+                work.deferred += 1
             return
         work.entries.extend(replace(one, line=entry.line) for one in inner.entries if "cap" in one.fields)
         work.oddities.extend(replace(oddity, line=entry.line) for oddity in inner.oddities)
@@ -202,6 +219,12 @@ def _name(entry: RawEntry) -> str:
 def _listed(entry: RawEntry) -> str:
     said: Mapping[str, object] = entry.fields
     return content_hash(json.dumps(said, sort_keys=True, ensure_ascii=False, default=str))
+
+
+def _is_over(error: Exception) -> bool:
+    """Whether asking again makes no sense: there is no such page, or it must not be called."""
+    gone = isinstance(error, HttpStatusError) and error.status in (404, 410)
+    return gone or isinstance(error, BlockedAddressError)
 
 
 def _odd(entry: RawEntry, problem: str, message: str, *, dropped: bool = False) -> Oddity:

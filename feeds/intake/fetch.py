@@ -24,7 +24,9 @@ _ACCEPT = {
 class Client(Protocol):
     """What we need of the guarded client; benches bring their own."""
 
-    def get(self, url: str, *, etag: str = "", last_modified: str = "", accept: str = "") -> Answer:
+    def get(
+        self, url: str, *, etag: str = "", last_modified: str = "", accept: str = "", named_by: str = ""
+    ) -> Answer:
         """Fetch an address; see :meth:`feeds.kernel.http.GuardedClient.get`."""
 
 

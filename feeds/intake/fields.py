@@ -85,6 +85,10 @@ class FieldReader:
         """Whether the entry gives a field at all; one it does not give reads as empty, and is not odd."""
         return self._fields.get(name) is not None
 
+    def value(self, name: str) -> Any:
+        """Return a field as it was given, or ``None``."""
+        return self._fields.get(name)
+
     def text(self, name: str) -> str:
         """Return a field as clean text that may have several lines; numbers are written out."""
         value = self._fields.get(name)
@@ -128,6 +132,8 @@ class FieldReader:
         if not text:
             return None
         found = parse_when(text, self._zone)
+        if found is not None and found.end.year >= 9999:
+            found = None  # "for ever"; it has hours that no other zone can say
         if found is None:
             self.note(
                 name, "bad-date", f"{name} {text[:40]!r} is not a date of the calendar; it was left empty."

@@ -1,7 +1,7 @@
 """Lands the answers of many sources together, so that a round of small answers costs few transactions.
 
-An answer that only brings new entries (or none) lands with others in one go; everything else (revisions,
-withdrawals, floods, warnings, what resembles another answer of the same go) lands by itself, through
+An answer that only brings new entries (or none) lands with others in one go, or in the next one where it
+resembles one of them; everything else (revisions, withdrawals, floods, warnings) lands by itself, through
 :meth:`feeds.intake.ingest.Ingestor.land`. The outcome is the same, whatever lands together.
 Called by ``api.jobs.polling``.
 """
@@ -40,28 +40,26 @@ class Harvester:
         Raises:
             StorageError: If the database refuses; what had landed stays.
         """
-        sheaves: list[_Sheaf] = []
         alone: list[int] = []
-        taken: set[int] = set()
+        sheaves: list[_Sheaf] = []
         for number, (source, gathered) in enumerate(items):
             sheaf = self._sheaf(number, source, gathered)
-            keys = (
-                {key for row in sheaf.fresh if row.identity for key in row.identity.keys} if sheaf else set()
-            )
-            if sheaf is None or keys & taken:  # whoever comes later must see what came before
+            if sheaf is None:
                 alone.append(number)
             else:
-                taken |= keys
                 sheaves.append(sheaf)
-        try:
-            self._bind(sheaves)
-        except StorageError:
-            raise
-        except Exception:
-            # Somebody else stored one of them meanwhile, or one of them is beyond us: each shows by itself.
-            alone, sheaves = sorted([*alone, *(one.number for one in sheaves)]), []
-        landed: dict[int, IngestReport | Exception] = {one.number: one.landing.report for one in sheaves}
-        for number in alone:
+        landed: dict[int, IngestReport | Exception] = {}
+        for some in _goes(sheaves):
+            try:
+                self._bind(some)
+            except StorageError:
+                raise
+            except Exception:
+                # Somebody else stored one of them meanwhile, or one is beyond us: each shows by itself.
+                alone.extend(one.number for one in some)
+            else:
+                landed.update({one.number: one.landing.report for one in some})
+        for number in sorted(alone):
             landed[number] = self._by_itself(*items[number])
         return [landed[number] for number in range(len(items))]
 
@@ -76,7 +74,7 @@ class Harvester:
         # Nothing of a source's first answer is stored; if a round was killed there, storing it conflicts.
         first = source.polls == 0
         decisions = [Decision("new")] * len(rows) if first else landing.decide(rows) if rows else []
-        if landing.is_flood(source, decisions) or any(
+        if landing.is_flood(source, decisions, prepared) or any(
             one.reason or one.action not in ("new", "same") for one in decisions
         ):
             return None
@@ -133,6 +131,20 @@ class _Sheaf:
             unfinished=report.deferred > 0,
             unchanged=self.gathered.prepared.unchanged,
         )
+
+
+def _goes(sheaves: Sequence[_Sheaf]) -> list[list[_Sheaf]]:
+    """Share sheaves out, so that whoever comes later sees the one before that it has a key in common with."""
+    goes: list[list[_Sheaf]] = []
+    last: dict[int, int] = {}  # key → the last go that brings it
+    for one in sheaves:
+        keys = {key for row in one.fresh if row.identity for key in row.identity.keys}
+        go = max((last[key] + 1 for key in keys if key in last), default=0)
+        last.update(dict.fromkeys(keys, go))
+        if go == len(goes):
+            goes.append([])
+        goes[go].append(one)
+    return goes
 
 
 class _Landing(Landing):

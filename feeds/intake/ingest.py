@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -19,9 +19,10 @@ from feeds.catalogue.identity import Likeness, key_of, likeness
 from feeds.catalogue.store import NoticeStore
 from feeds.catalogue.tagging import Tagger
 from feeds.catalogue.vocabulary import City
-from feeds.intake.cap_chain import KnownMessage, Resolved, Stale, known_message, message_ids, resolve
+from feeds.intake import fetch
+from feeds.intake.cap_chain import KnownMessage, Resolved, Stale, known_message, message_ids, resolve, stamp
 from feeds.intake.details import Details
-from feeds.intake.fetch import Client, ask
+from feeds.intake.fetch import Client
 from feeds.intake.fields import clean, one_line
 from feeds.intake.landing import Landing
 from feeds.intake.parsers.notice_file import Format, open_notice_file, read_notice_file
@@ -38,13 +39,16 @@ Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
 
 
-class Reader(Protocol):
-    """What prepares an answer: a :class:`Preparer` here, or one in a process of its own."""
+Task = tuple[Source, Fetched, datetime, Mapping[str, str] | None]  # what Preparer.read takes
 
-    def read(
-        self, source: Source, fetched: Fetched, now: datetime, known: Mapping[str, str] | None = None
-    ) -> Prepared:
-        """Read an answer whole; see :meth:`feeds.intake.prepare.Preparer.read`."""
+
+class Reader(Protocol):
+    """What prepares answers elsewhere than here: in ``size`` processes of its own."""
+
+    size: int
+
+    def read_many(self, tasks: Sequence[Task]) -> Sequence[Prepared | Exception]:
+        """Read answers whole, each as :meth:`feeds.intake.prepare.Preparer.read` does."""
 
 
 class UnreadableError(BadInputError):
@@ -61,6 +65,21 @@ class Gathered:
 
     fetched: Fetched
     prepared: Prepared
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """One plain answer that is still to be read.
+
+    Attributes:
+        known: Entry's name → digest of what is stored of it; ``None`` where nothing is.
+        seconds: How long asking took.
+    """
+
+    source: Source
+    fetched: Fetched
+    known: Mapping[str, str] | None
     seconds: float
 
 
@@ -150,39 +169,55 @@ class Ingestor:
             raise
         return self.land(source, gathered)
 
-    def gather(self, source: Source, client: Client, reader: Reader | None = None) -> Gathered:
+    def gather(self, source: Source, client: Client) -> Gathered:
         """Ask a source and prepare its answer; reads the database, changes nothing.
-
-        Args:
-            source: Any that is polled.
-            client: The guarded client.
-            reader: Prepares plain answers; default: here and now. Sources whose entries are completed
-                from other pages are prepared here.
 
         Raises:
             FetchError: If the address does not answer.
             BadInputError: If the answer is not what the source promises.
         """
+        found = self.ask(source, client)
+        if isinstance(found, Gathered):
+            return found
+        try:
+            prepared = self.preparer.read(source, found.fetched, self._clock.now(), found.known)
+        except BadInputError as error:
+            raise UnreadableError(str(error), found.fetched) from error
+        return Gathered(found.fetched, prepared, found.seconds)
+
+    def ask(self, source: Source, client: Client) -> Gathered | Unread:
+        """Ask a source, and leave a plain answer to :meth:`read_many`; changes nothing.
+
+        Sources whose entries are completed from other pages are prepared here.
+
+        Raises:
+            FetchError: If the address does not answer.
+            BadInputError: If such an answer is not what the source promises.
+        """
         started = perf_counter()
-        fetched = ask(source, client)
+        fetched = fetch.ask(source, client)
         spent = perf_counter() - started
         if fetched.status == 304 or (source.body_hash and source.body_hash == digest(fetched.body)):
             return Gathered(fetched, UNCHANGED, spent)
         try:
             if source.full_text or source.kind == "cap":
-                prepared = self.complete(source, self.preparer.parse(source, fetched), client)
-            else:
-                read = (reader or self.preparer).read
-                prepared = read(source, fetched, self._clock.now(), self._known(source))
+                parsed = self.preparer.parse(source, fetched)
+                return Gathered(fetched, self.complete(source, parsed, client), spent)
         except BadInputError as error:
             raise UnreadableError(str(error), fetched) from error
-        return Gathered(fetched, prepared, spent)
+        return Unread(source, fetched, self._known(source), spent)
+
+    def read_many(self, answers: Sequence[Unread], reader: Reader) -> list[Gathered | Exception]:
+        """Have plain answers read; for each, in the order given, what it brings or why it cannot be read."""
+        now = self._clock.now()
+        outcomes = reader.read_many([(one.source, one.fetched, now, one.known) for one in answers])
+        return [_gathered(one, outcome) for one, outcome in zip(answers, outcomes, strict=True)]
 
     def complete(self, source: Source, parsed: Parsed, client: Client) -> Prepared:
         """Complete entries from the pages they point to, join warnings to their chains, prepare them."""
         done = self._details.complete(source, parsed, client)
-        chained = self._chained(source, done.parsed) if source.kind == "cap" else Resolved((), ())
-        parsed = done.parsed
+        parsed = self._without_future(done.parsed) if source.kind == "cap" else done.parsed
+        chained = self._chained(source, parsed) if source.kind == "cap" else Resolved((), ())
         if source.kind == "cap":
             parsed = replace(parsed, entries=chained.entries, deleted=chained.deletions)
         prepared = self.preparer.rows(source, parsed, self._clock.now())
@@ -218,22 +253,24 @@ class Ingestor:
     def take(self, source: Source, fetched: Fetched, prepared: Prepared) -> IngestReport:
         """Store what came by another way than a poll (pushed by a hub, handed over as a file).
 
-        The source's validators and due date stay as they are; a sudden flood is held as in a poll.
+        The source's validators and due date stay as they are.
+
+        Raises:
+            BadInputError: If most of it looks new: a hub sends only what is, so a poll must tell whether
+                that is a flood. Nothing was stored.
         """
         landing = self._landing(archive=False)
-        reason = self._land(source, prepared, landing)
-        at, report = self._clock.now(), landing.report
-        if reason:
-            self._sources.hold(source.id, at=at, reason=reason, fetched=fetched, entries=report.read)
-        else:
-            self._sources.record_push(
-                source.id,
-                at=at,
-                size=len(fetched.body),
-                entries=report.read,
-                new=report.new,
-                changed=report.changed,
-            )
+        if reason := self._land(source, prepared, landing):
+            raise BadInputError(reason)
+        report = landing.report
+        self._sources.record_push(
+            source.id,
+            at=self._clock.now(),
+            size=len(fetched.body),
+            entries=report.read,
+            new=report.new,
+            changed=report.changed,
+        )
         return report
 
     def fail(self, source: Source, error: MycityError) -> None:
@@ -268,7 +305,7 @@ class Ingestor:
             gathered.fetched,
             gathered.prepared,
             tuple(zip(rows, decisions, likenesses, strict=True)),
-            landing.is_flood(source, decisions),
+            landing.is_flood(source, decisions, gathered.prepared),
         )
 
     # -- inside ----------------------------------------------------------------------------------
@@ -287,7 +324,7 @@ class Ingestor:
         """Store rows; return why the answer must be held instead, or ``""``."""
         rows = landing.take(source, prepared)
         decisions = landing.decide(rows) if rows else []
-        if landing.is_flood(source, decisions):
+        if landing.is_flood(source, decisions, prepared):
             reason = (
                 f"{len(rows)} entries of {source.name!r} suddenly look new; "
                 "an editor must release the source."
@@ -317,6 +354,17 @@ class Ingestor:
             return None
         most = min(max(2 * source.last_entries, KNOWN_LEAST), KNOWN_MOST)
         return self._notices.newest_hashes(source.id, most)
+
+    def _without_future(self, parsed: Parsed) -> Parsed:
+        """Leave out messages sent after tomorrow, as they say: nothing could ever update or end them."""
+        limit = stamp(self._clock.now() + timedelta(days=1))
+        late = [one for one in parsed.entries if str(one.fields.get("cap", {}).get("sent") or "") > limit]
+        if not late:
+            return parsed
+        message = "It says it was sent in the future; a warning must have been sent before it can be relayed."
+        odd = [Oddity(one.line, "sent", "future-sent", message, dropped=True) for one in late]
+        kept = tuple(one for one in parsed.entries if one not in late)
+        return replace(parsed, entries=kept, oddities=(*parsed.oddities, *odd))
 
     def _chained(self, source: Source, parsed: Parsed) -> Resolved:
         """Join warnings to their chains, by what is stored of their messages from this source."""
@@ -368,6 +416,14 @@ class Ingestor:
             topic=parsed.topic,
             unfinished=report.deferred > 0,
         )
+
+
+def _gathered(answer: Unread, outcome: Prepared | Exception) -> Gathered | Exception:
+    if isinstance(outcome, BadInputError):
+        return UnreadableError(str(outcome), answer.fetched)
+    if isinstance(outcome, Exception):
+        return outcome
+    return Gathered(answer.fetched, outcome, answer.seconds)
 
 
 def _stale(one: Stale) -> Oddity:

@@ -124,9 +124,16 @@ class Landing:
             for row, first in zip(rows, found, strict=True)
         ]
 
-    def is_flood(self, source: Source, decisions: Sequence[Decision]) -> bool:
+    def is_flood(
+        self, source: Source, decisions: Sequence[Decision], prepared: Prepared | None = None
+    ) -> bool:
         """Whether an answer must wait for an editor; warnings may come in floods."""
-        return source.kind != "cap" and is_flood(decisions, has_history=source.polls > 0)
+        return source.kind != "cap" and is_flood(
+            decisions,
+            has_history=source.polls > 0,
+            same=prepared.same if prepared else 0,
+            deferred=prepared.deferred if prepared else 0,
+        )
 
     def count(self, decisions: Sequence[Decision]) -> None:
         """Count what would happen, and do nothing."""
@@ -211,7 +218,13 @@ class Landing:
             old = self._notices.get(notice_id)
             if row.hold and old.state in PUBLIC_STATES:
                 # What is public stays as it is until an editor has seen the change.
-                self._notices.hold_change(notice_id, row.content, at=self._clock.now(), reason=row.hold)
+                self._notices.hold_change(
+                    notice_id,
+                    row.content,
+                    at=self._clock.now(),
+                    reason=row.hold,
+                    priority=row.declared.priority if row.messages else None,
+                )
                 self.report.held += 1
                 self.report.same += 1
                 return
@@ -227,12 +240,23 @@ class Landing:
                 )  # fmt: skip
             if row.messages and old.state == "superseded":  # its chain has come back to it
                 self._notices.set_state(notice_id, "released", at=self._clock.now(), frm=("superseded",))
+            if old.state == "in_review" and row.hold != old.reason:
+                self._rejudge(row, notice_id, old.reason)
         except ConflictError:
             self.report.same += 1  # withdrawn or purged here while we read: upstream cannot bring it back
             return
         self.report.changed += 1
         self.report.changed_ids.append(notice_id)
         self._watch_themes(row, row.tags)
+
+    def _rejudge(self, row: Row, notice_id: int, was: str) -> None:
+        """Say anew why a changed notice waits; a warning whose words are unobjectionable now goes out."""
+        freed = row.messages and not row.hold and was.startswith(("word:", "rule:", "id-number", "openness"))
+        if row.hold or freed:
+            after: State = "released" if freed else "in_review"
+            self._notices.set_state(
+                notice_id, after, at=self._clock.now(), reason=row.hold, frm=("in_review",)
+            )
 
     def _watch_themes(self, row: Row, tags: Sequence[Tag]) -> None:
         if not any(tag.kind == "theme" for tag in tags):
@@ -246,7 +270,7 @@ class Landing:
             keys = self._notices.known(source.id, [deletion.guid for deletion in deletions])
             for deletion in deletions:
                 key = keys.get(deletion.guid)
-                if key is not None and key.state in ("released", "expired", "in_review"):
+                if key is not None and key.state in ("released", "expired", "in_review", "draft"):
                     self._withdraw(key.notice_id, key.state, deletion.reason)
 
     def _withdraw(self, notice_id: int, state: str, said: str) -> None:
@@ -256,7 +280,8 @@ class Landing:
         reason = f"{reason}: {said}" if said and not old.content.lang.startswith("zh") else reason
         if said and "cap" in old.content.extra:
             reason = said
-        after: State = "in_review" if state == "in_review" else "withdrawn"
+        # What is not public cannot be withdrawn; the reason tells the editor who has it.
+        after: State = "withdrawn" if state in PUBLIC_STATES else "draft" if state == "draft" else "in_review"
         if old.state == after and old.reason == reason[:500]:
             return
         try:
@@ -265,7 +290,7 @@ class Landing:
                 after,
                 at=self._clock.now(),
                 reason=reason[:500],
-                frm=("released", "expired", "in_review"),
+                frm=("released", "expired", "in_review", "draft"),
             )
         except ConflictError:
             return  # an editor was faster

@@ -7,22 +7,26 @@ address, never invents a date. Called by :mod:`feeds.intake.landing`, for files 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast, get_args
+from types import MappingProxyType
+from typing import Any, Final, cast, get_args
 from zoneinfo import ZoneInfo
 
-from feeds.catalogue.notices import LinkKind, NoticeContent, Precision, Priority
+from feeds.catalogue.notices import LinkKind, NoticeContent, Priority
 from feeds.intake.dates import When
 from feeds.intake.fields import FieldReader, Vocabulary, clean, clean_json, one_line, web_address
-from feeds.intake.sanitise import looks_like_html, plain_to_html, sanitise, strip_markup, to_text
+from feeds.intake.sanitise import looks_like_html, sanitise, sanitise_plain, strip_markup, to_text
 from feeds.intake.types import Oddity, RawEntry
 
 FUTURE = timedelta(days=1)
 _MARK_EN = "[SAMPLE]"
 STAND_IN = 40  # characters of a stand-in title
 MAX_BODY = 500_000  # characters
+MAX_SLUG = 64  # characters
+_PRIORITIES = get_args(Priority)
+_NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 
 _PLAIN = (
     "agency",
@@ -121,6 +125,8 @@ def normalise(
     now: datetime,
     sample_mark: str = "",
     vocabulary: Vocabulary | None = None,
+    agency: str = "",
+    agencies: Mapping[str, str] = _NO_NAMES,
 ) -> Normalised:
     """Make a notice's content of one entry.
 
@@ -132,6 +138,8 @@ def normalise(
             list for years. Freshness then counts from the release, and the given text stays in ``extra``.
         sample_mark: Put before every title of an invented city.
         vocabulary: Checks ``theme``, ``roles``, ``life_events`` and ``type``; ``None`` checks nothing.
+        agency: Used where the entry names none.
+        agencies: Name of an agency → its slug, used where the entry gives none.
 
     Returns:
         The content, what the publisher declared, and the oddities in the order they were met.
@@ -143,30 +151,36 @@ def normalise(
         read.note("", "empty-row", "The row has neither title, body nor url; it was left out.", dropped=True)
         return Normalised(None, Declared(), tuple(read.oddities))
     read.oddities.clear()
-    content = _content(entry, read, default_lang)
-    content = _dated(content, read, now)
-    content = _titled(content, read, entry, sample_mark)
-    return Normalised(content, _declared(entry, read, content), tuple(read.oddities))
+    said = _said(entry, read, default_lang)
+    _add_dates(said, read, now)
+    said["title"] = _title(said, read, entry, sample_mark)
+    declared = _declared(entry, read, said)
+    _add_agency(said, agency, agencies)
+    return Normalised(NoticeContent(**said), declared, tuple(read.oddities))
 
 
-def _content(entry: RawEntry, read: FieldReader, default_lang: str) -> NoticeContent:
-    kinds = read.codes("type", "type")
-    plain: dict[str, Any] = {name: read.line(name) for name in _PLAIN}
-    return NoticeContent(
-        title="",
-        body=_body(read, str(entry.fields.get("base") or "")),
-        lang=_lang(read, default_lang),
-        summary=to_text(read.text("summary")),
-        kind=kinds[0] if kinds else "",
-        audience=read.codes("roles", "role"),
-        upstream_tags=read.lines("tags"),
-        url=read.url("url"),
-        validity=read.line("status"),
-        views=read.number("views"),
-        attachments=tuple(_attachments(entry.fields.get("attachments"), read)),
-        extra={key: clean_json(value) for key, value in entry.fields.items() if _is_extra(key, value)},
-        **plain,
-    )
+def _said(entry: RawEntry, read: FieldReader, default_lang: str) -> dict[str, Any]:
+    """The content's attributes by name; those that the entry does not give are left out."""
+    said: dict[str, Any] = {}
+    if kinds := read.codes("type", "type"):
+        said["kind"] = kinds[0]
+    said |= {name: read.line(name) for name in _PLAIN if read.has(name)}
+    said["body"] = _body(read, str(entry.fields.get("base") or ""))
+    said["lang"] = _lang(read, default_lang)
+    for name, field, reader in _SINGLE:
+        if read.has(field):
+            said[name] = reader(read, field)
+    said["extra"] = {key: clean_json(value) for key, value in entry.fields.items() if _is_extra(key, value)}
+    return said
+
+
+def _add_agency(said: dict[str, Any], agency: str, agencies: Mapping[str, str]) -> None:
+    """Give an entry that names no agency its source's, and an agency that the city knows its slug."""
+    given, given_slug = said.get("agency", ""), said.get("agency_slug", "")
+    agency = given or agency
+    slug = given_slug or agencies.get(agency, "")
+    if (agency, slug) != (given, given_slug):
+        said |= {"agency": agency, "agency_slug": slug[:MAX_SLUG]}
 
 
 def _is_extra(key: str, value: Any) -> bool:
@@ -181,10 +195,12 @@ def _body(read: FieldReader, base: str) -> str:
     if len(text) > MAX_BODY:
         read.note("body", "too-long", f"The body has {len(text)} characters; it was cut after {MAX_BODY}.")
         text = text[:MAX_BODY]
-    return sanitise(text if looks_like_html(text) else plain_to_html(text), base=base)
+    return sanitise(text, base=base) if looks_like_html(text) else sanitise_plain(text)
 
 
 def _lang(read: FieldReader, default: str) -> str:
+    if not read.has("lang"):
+        return default
     given = read.line("lang").replace("_", "-")
     if given.lower() in _LANGS:
         return _LANGS[given.lower()]
@@ -196,8 +212,9 @@ def _lang(read: FieldReader, default: str) -> str:
     return given or default
 
 
-def _attachments(value: Any, read: FieldReader) -> Iterator[Mapping[str, str]]:
-    items = value if isinstance(value, (list, tuple)) else read.lines("attachments")
+def _attachments(read: FieldReader, name: str) -> Iterator[Mapping[str, str]]:
+    value = read.value(name)
+    items = value if isinstance(value, (list, tuple)) else read.lines(name)
     for item in items:
         given = item if isinstance(item, Mapping) else {"url": item}
         url = web_address(one_line(clean(str(given.get("url") or ""))[0]))
@@ -208,29 +225,34 @@ def _attachments(value: Any, read: FieldReader) -> Iterator[Mapping[str, str]]:
         yield {"url": url, **{name: text for name, text in texts.items() if text}}
 
 
-def _dated(content: NoticeContent, read: FieldReader, now: datetime) -> NoticeContent:
+# Attribute of the content, field of the entry, and how it is read; in this order.
+_SINGLE: tuple[tuple[str, str, Callable[[FieldReader, str], Any]], ...] = (
+    ("summary", "summary", lambda read, name: to_text(read.text(name))),
+    ("audience", "roles", lambda read, name: read.codes(name, "role")),
+    ("upstream_tags", "tags", FieldReader.lines),
+    ("url", "url", FieldReader.url),
+    ("validity", "status", FieldReader.line),
+    ("views", "views", FieldReader.number),
+    ("attachments", "attachments", lambda read, name: tuple(_attachments(read, name))),
+)
+
+
+def _add_dates(said: dict[str, Any], read: FieldReader, now: datetime) -> None:
     published, deadline, formed = _published(read, now), read.when("deadline"), read.when("formed")
     effective, lapses, expires = read.when("effective"), read.when("lapses"), read.when("expires")
     if published and deadline and deadline.end < published.start:
         read.note(
             "deadline", "deadline-before-published", "The deadline lies before the date of publication."
         )
-    extra = dict(content.extra)
     if published and published.start > now + FUTURE:
-        extra["published_given"] = read.line("published")
+        said["extra"]["published_given"] = read.line("published")
         published = None
-    return replace(
-        content,
-        published=_start(published),
-        published_precision=_precision(published, "instant"),
-        deadline=_end(deadline),
-        deadline_precision=_precision(deadline, "day"),
-        formed=_start(formed),
-        effective=_start(effective),
-        lapses=_end(lapses),
-        expires=_end(expires),
-        extra=extra,
-    )
+    if published:
+        said |= {"published": published.start, "published_precision": published.precision}
+    if deadline:
+        said |= {"deadline": deadline.end, "deadline_precision": deadline.precision}
+    said |= {name: when.start for name, when in (("formed", formed), ("effective", effective)) if when}
+    said |= {name: when.end for name, when in (("lapses", lapses), ("expires", expires)) if when}
 
 
 def _published(read: FieldReader, now: datetime) -> When | None:
@@ -250,30 +272,18 @@ def _published(read: FieldReader, now: datetime) -> When | None:
     return found
 
 
-def _start(when: When | None) -> datetime | None:
-    return when.start if when else None
-
-
-def _end(when: When | None) -> datetime | None:
-    return when.end if when else None
-
-
-def _precision(when: When | None, default: Precision) -> Precision:
-    return when.precision if when else default
-
-
-def _titled(content: NoticeContent, read: FieldReader, entry: RawEntry, mark: str) -> NoticeContent:
+def _title(said: Mapping[str, Any], read: FieldReader, entry: RawEntry, mark: str) -> str:
     raw = read.text("title")
     if looks_like_html(raw):
         read.note("title", "html-in-title", "The title held HTML; only its text was kept.")
     title = read_title(raw)
     if not title:
-        title = _stand_in(content, read, entry)
+        title = _stand_in(said, read, entry)
         read.note("title", "no-title", f"The row has no title; it is shown as {title!r}.")
     if len(title) > 500:
         read.note("title", "too-long", f"The title has {len(title)} characters; it was cut after 500.")
         title = title[:499].rstrip() + "…"
-    return replace(content, title=_marked(title, mark, content.lang))
+    return _marked(title, mark, said["lang"])
 
 
 def _marked(title: str, mark: str, lang: str) -> str:
@@ -284,29 +294,30 @@ def _marked(title: str, mark: str, lang: str) -> str:
 
 def read_title(raw: str) -> str:
     """Reduce a title to one readable line: no HTML, single spaces, none beside Chinese punctuation."""
-    return _STRAY.sub("", one_line(clean(strip_markup(raw))[0]))
+    title = one_line(clean(strip_markup(raw))[0])
+    return _STRAY.sub("", title) if " " in title else title
 
 
-def _stand_in(content: NoticeContent, read: FieldReader, entry: RawEntry) -> str:
+def _stand_in(said: Mapping[str, Any], read: FieldReader, entry: RawEntry) -> str:
     """The first sentence of the body, else who and when."""
-    first = _SENTENCE.search(to_text(content.body))
+    first = _SENTENCE.search(to_text(said["body"]))
     if first:
         sentence = one_line(first[0])
         return sentence if len(sentence) <= STAND_IN else sentence[: STAND_IN - 1].rstrip() + "…"
-    word = "(无标题)" if content.lang.startswith("zh") else "(untitled)"
-    who = content.agency or read.line("source")
-    which = read.line("published") if content.published else entry.guid
+    word = "(无标题)" if said["lang"].startswith("zh") else "(untitled)"
+    who = said.get("agency") or read.line("source")
+    which = read.line("published") if said.get("published") else entry.guid
     return one_line(f"{word} {who} {which}")
 
 
-def _declared(entry: RawEntry, read: FieldReader, content: NoticeContent) -> Declared:
+def _declared(entry: RawEntry, read: FieldReader, said: Mapping[str, Any]) -> Declared:
     tags = [f"theme:{code}" for code in read.codes("theme", "theme")]
-    tags += [f"role:{code}" for code in content.audience]
+    tags += [f"role:{code}" for code in said.get("audience", ())]
     tags += [f"life:{code}" for code in read.codes("life_events", "life")]
-    tags += [f"type:{content.kind}"] if content.kind else []
+    tags += [f"type:{said['kind']}"] if "kind" in said else []
     places = read.codes("jurisdiction", "place")[:1]
     tags += [f"place:{code}" for code in places]
-    priority = read.choice("priority", get_args(Priority), "normal")
+    priority = read.choice("priority", _PRIORITIES, "normal")
     links = [*_links(entry.fields.get("links"), read)]
     if other := read.line("lang_of"):
         links.append(("language_of", other))

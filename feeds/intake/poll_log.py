@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from statistics import median
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Connection, Select, case, delete, func, insert, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Select, case, delete, func, select, type_coerce
 
 from feeds.intake.health import WEEKS, History
 from feeds.intake.tables import source_answer, source_poll
@@ -24,6 +25,7 @@ from feeds.kernel.time import to_micros
 
 KEPT_DAYS = WEEKS * 7
 KEPT_BODY = 65_536
+_WORTH_PACKING = 8_192
 _RECENT = 20
 _WEEK_US = 7 * 86_400 * 1_000_000
 _SECRET = frozenset({"set-cookie", "set-cookie2", "authorization", "proxy-authenticate", "www-authenticate"})
@@ -45,7 +47,8 @@ class PollRow:
     error: str
 
 
-_COLUMNS = tuple(one.name for one in fields(PollRow))
+_COLUMNS = tuple(one.name for one in fields(PollRow))  # "at" is the first
+_values = attrgetter(*_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,11 @@ class KeptAnswer:
 def note(connection: Connection, rows: Sequence[tuple[int, PollRow]]) -> None:
     """Add rows to the log, each with its source's id."""
     if rows:
-        values = [{name: getattr(row, name) for name in _COLUMNS} | {"source_id": id_} for id_, row in rows]
-        connection.execute(insert(source_poll), values)
+        mark = "?" if connection.dialect.name == "sqlite" else "%s"
+        marks = ", ".join([mark] * (1 + len(_COLUMNS)))
+        names = ", ".join(("source_id", *_COLUMNS))
+        values = [(id_, to_micros(row.at), *_values(row)[1:]) for id_, row in rows]
+        connection.exec_driver_sql(f"INSERT INTO source_poll ({names}) VALUES ({marks})", values)  # noqa: S608
 
 
 def keep(connection: Connection, kept: Sequence[tuple[int, Which, Fetched]]) -> None:
@@ -85,12 +91,17 @@ def keep(connection: Connection, kept: Sequence[tuple[int, Which, Fetched]]) -> 
             "status": fetched.status,
             "url": fetched.url,
             "headers": {name: text for name, text in fetched.headers.items() if name not in _SECRET},
-            "body": zlib.compress(fetched.body[:KEPT_BODY], 1),
+            "body": _packed(fetched.body[:KEPT_BODY]),
             "bytes": len(fetched.body),
         }
         for source_id, which, fetched in kept
     ]
     upsert(connection, source_answer, rows, ["source_id", "which"])
+
+
+def _packed(body: bytes) -> bytes:
+    """Pack a body; a small one is only wrapped, for it would take a page of the database all the same."""
+    return zlib.compress(body, 1 if len(body) > _WORTH_PACKING else 0)
 
 
 def answers(connection: Connection, source_id: int) -> list[KeptAnswer]:

@@ -6,12 +6,12 @@ The busiest part of the SQL of :mod:`feeds.intake.sources`, inside its transacti
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select
 
 from feeds.intake import poll_log
 from feeds.intake.poll_log import PollRow
@@ -19,6 +19,7 @@ from feeds.intake.schedule import SHORTEST_S, Hints, Standing, hints_of, next_po
 from feeds.intake.source_types import Polled, Source
 from feeds.intake.tables import source
 from feeds.intake.types import Fetched
+from feeds.kernel.time import to_micros
 
 MOVES_NEEDED = 3
 # After a change of one of these the same bytes may mean something else: they are asked for and read again.
@@ -32,8 +33,7 @@ def digest(body: bytes) -> str:
 
 def record(connection: Connection, polled: Sequence[Polled]) -> None:
     """Write good polls: three statements, however many there are."""
-    rows = [_good(connection, one) for one in polled]
-    connection.execute(_MOVE_ON, rows)
+    _move_on(connection, [_good(connection, one) for one in polled])
     full = [one for one in polled if not one.unchanged]
     poll_log.note(connection, [(one.asked.id, _log_row(one)) for one in full])
     poll_log.keep(
@@ -57,10 +57,10 @@ def record_bad(
     poll_log.note(connection, [(asked.id, row)])
     if fetched:
         poll_log.keep(connection, [(asked.id, "last", fetched)])
-    connection.execute(_MOVE_ON, [{name: getattr(asked, name) for name in _MOVING} | made | _was(asked)])
+    _move_on(connection, [_moves(asked, made)])
 
 
-def _good(connection: Connection, one: Polled) -> dict[str, Any]:
+def _good(connection: Connection, one: Polled) -> tuple[Any, ...]:
     """Every column that a good poll may move, and what the source must still be for that."""
     asked, headers = one.asked, one.fetched.headers
     made: dict[str, Any] = {
@@ -69,7 +69,8 @@ def _good(connection: Connection, one: Polled) -> dict[str, Any]:
         "last_status": one.fetched.status,
         "failures": 0,
         "last_error": "",
-        "polls": asked.polls + 1,
+        # A first answer that is read in parts stays the first one, so that all of it is archive.
+        "polls": asked.polls + (not one.unfinished or asked.polls > 0),
     }
     if one.unchanged:
         # A 304 need not repeat its validators; keep those that were right this time (RFC 9111 §4.3.4).
@@ -90,7 +91,7 @@ def _good(connection: Connection, one: Polled) -> dict[str, Any]:
     made["next_poll_at"] = _next(connection, asked, made, one.at, hints_of(headers, one.at))
     if one.unfinished:
         made |= REREAD | {"next_poll_at": one.at + timedelta(seconds=SHORTEST_S)}
-    return {name: getattr(asked, name) for name in _MOVING} | made | _was(asked)
+    return _moves(asked, made)
 
 
 def _log_row(one: Polled) -> PollRow:
@@ -118,17 +119,19 @@ def _moved(connection: Connection, asked: Source, moved_to: str) -> dict[str, An
 def _next(
     connection: Connection, asked: Source, made: Mapping[str, Any], at: datetime, hints: Hints
 ) -> datetime | None:
-    now = replace(asked, **made)
+    def now(name: str) -> Any:
+        return made[name] if name in made else getattr(asked, name)
+
     standing = Standing(
-        slug=now.slug,
-        number=now.polls + now.failures,
-        interval_s=now.interval_s,
-        ttl_s=now.ttl_s,
-        last_new_at=now.last_new_at,
-        urgent=now.kind == "cap",
-        pushed=bool(now.hub) and _is_leased(connection, now.id, at),
-        failures=now.failures,
-        status=now.last_status,
+        slug=asked.slug,
+        number=now("polls") + now("failures"),
+        interval_s=asked.interval_s,
+        ttl_s=now("ttl_s"),
+        last_new_at=now("last_new_at"),
+        urgent=asked.kind == "cap",
+        pushed=bool(now("hub")) and _is_leased(connection, asked.id, at),
+        failures=now("failures"),
+        status=now("last_status"),
         hints=hints,
     )
     return next_poll(standing, at).at
@@ -146,16 +149,22 @@ _MOVING = (
     "last_error", "polls", "last_entries", "ttl_s", "hub", "topic", "last_new_at", "moved_to", "moved_count",
     "next_poll_at", "gone_at",
 )  # fmt: skip
+_standing = attrgetter(*_MOVING)
 # Writes what a poll found out, unless the source is no longer what was asked.
 _MOVE_ON = (
-    update(source)
-    .where(source.c.id == bindparam("was_id"), source.c.url == bindparam("was_url"))
-    .where(source.c.etag == bindparam("was_etag"), source.c.body_hash == bindparam("was_hash"))
-    .values({name: bindparam(name) for name in _MOVING})
+    f"UPDATE source SET {', '.join(f'{name} = ?' for name in _MOVING)}"  # noqa: S608  (our own names)
+    " WHERE id = ? AND url = ? AND etag = ? AND body_hash = ?"
 )
 
 
-def _was(asked: Source) -> dict[str, Any]:
-    return {
-        "was_id": asked.id, "was_url": asked.url, "was_etag": asked.etag, "was_hash": asked.body_hash,
-    }  # fmt: skip
+def _moves(asked: Source, made: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Values for one source, in the order of ``_MOVE_ON``."""
+    moved = (made.get(name, was) for name, was in zip(_MOVING, _standing(asked), strict=True))
+    plain = (to_micros(value) if isinstance(value, datetime) else value for value in moved)
+    return (*plain, asked.id, asked.url, asked.etag, asked.body_hash)
+
+
+def _move_on(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    if rows:
+        mark = "?" if connection.dialect.name == "sqlite" else "%s"
+        connection.exec_driver_sql(_MOVE_ON.replace("?", mark), list(rows))

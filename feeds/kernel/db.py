@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -87,16 +88,27 @@ def plain_values(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
 
     What SQLAlchemy does for each value of each row, for whoever writes thousands by :func:`insert_plain`.
     """
-    return tuple(
-        bind(row[name]) if bind is not None and row[name] is not None else row[name]
-        for name, bind in _binds(table)
-    )
+    read, binds = _binds(table)
+    values = list(read(row))
+    for place, bind in binds:
+        if values[place] is not None:
+            values[place] = bind(values[place])
+    return tuple(values)
+
+
+_Bind = Callable[[Any], Any]
 
 
 @cache
-def _binds(table: Table) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
-    kinds: dict[type, Callable[[Any], Any]] = {Instant: to_micros, Json: to_json}
-    return tuple((column.name, kinds.get(type(column.type))) for column in table.columns)
+def _binds(table: Table) -> tuple[Callable[[Mapping[str, Any]], tuple[Any, ...]], list[tuple[int, _Bind]]]:
+    """How a table's values are read, and which of them (by place) are converted."""
+    kinds: dict[type, _Bind] = {Instant: to_micros, Json: to_json}
+    binds = [
+        (place, kinds[type(column.type)])
+        for place, column in enumerate(table.columns)
+        if type(column.type) in kinds
+    ]
+    return itemgetter(*(column.name for column in table.columns)), binds
 
 
 class Database:

@@ -98,6 +98,7 @@ class GuardedClient:
         etag: str = "",
         last_modified: str = "",
         accept: str = "",
+        named_by: str = "",
         trace: list[Hop] | None = None,
     ) -> Answer:
         """Fetch an address, following at most five redirects.
@@ -107,6 +108,8 @@ class GuardedClient:
             etag: Sent as If-None-Match where not empty; allows a 304.
             last_modified: Sent as If-Modified-Since where not empty; allows a 304.
             accept: The Accept header; ``""`` sends ``*/*``.
+            named_by: The address whose answer named this one, where no person did: then an intranet
+                address is called only if that one is in the intranet too.
             trace: Every request made is appended here, also when an error is raised.
 
         Raises:
@@ -118,7 +121,9 @@ class GuardedClient:
         """
         validators = {"If-None-Match": etag, "If-Modified-Since": last_modified}
         allowed = (200, 304) if etag or last_modified else (200,)
-        return self._follow(url, Question("GET", self._headers(accept, validators), allowed=allowed), trace)
+        return self._follow(
+            url, Question("GET", self._headers(accept, validators), allowed=allowed), trace, named_by
+        )
 
     def post(
         self,
@@ -128,6 +133,7 @@ class GuardedClient:
         json: Any = None,
         accept: str = "",
         allowed: Collection[int] = (200, 201, 202, 204),
+        named_by: str = "",
         trace: list[Hop] | None = None,
     ) -> Answer:
         """Send a form or a JSON document, under the same guard as :meth:`get`.
@@ -140,6 +146,7 @@ class GuardedClient:
             json: Anything JSON can say; sent where ``form`` is ``None``.
             accept: As for :meth:`get`.
             allowed: The statuses that are an answer.
+            named_by: As for :meth:`get`.
             trace: As for :meth:`get`.
 
         Raises:
@@ -154,7 +161,7 @@ class GuardedClient:
         else:
             kind, body = "application/json", dumps(json, ensure_ascii=False).encode()
         headers = self._headers(accept, {"Content-Type": kind, "Content-Length": str(len(body))})
-        return self._follow(url, Question("POST", headers, body, tuple(allowed)), trace)
+        return self._follow(url, Question("POST", headers, body, tuple(allowed)), trace, named_by)
 
     def _headers(self, accept: str, more: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
         wanted = {
@@ -168,10 +175,11 @@ class GuardedClient:
         sane = {name: text for name, text in wanted.items() if text and text.isascii() and text.isprintable()}
         return tuple((name.encode(), text.encode()) for name, text in sane.items())
 
-    def _follow(self, url: str, question: Question, trace: list[Hop] | None) -> Answer:
+    def _follow(self, url: str, question: Question, trace: list[Hop] | None, named_by: str) -> Answer:
         hops: list[Hop] = []
         try:
-            answer = self._walk(_parse(url), question, hops)
+            origin = _parse(named_by) if named_by else None
+            answer = self._walk(_parse(url), question, hops, origin)
             return replace(answer, hops=tuple(hops))
         except FetchError as error:
             vars(error)["hops"] = tuple(hops)  # read by hops_of
@@ -180,11 +188,13 @@ class GuardedClient:
             if trace is not None:
                 trace.extend(hops)
 
-    def _walk(self, first: httpx2.URL, question: Question, hops: list[Hop]) -> Answer:
+    def _walk(
+        self, first: httpx2.URL, question: Question, hops: list[Hop], origin: httpx2.URL | None
+    ) -> Answer:
         deadline = monotonic() + self._timeouts.total
         here, permanent = first, True
         for _ in range(MAX_REDIRECTS + 1):
-            dialler = self._dialler(here, first, deadline)
+            dialler = self._dialler(here, origin or first, deadline)
             # The turn ends with the request, before the next host is asked for one.
             with (
                 self._turn(here, deadline),
@@ -215,7 +225,7 @@ class GuardedClient:
         advice = f"if it is an intranet source you trust, put {place} into MYCITY_ALLOW_PRIVATE"
         if place != start:
             # No advice to let somebody in whom a stranger points at.
-            advice = f"{start} redirects there{', and ' + advice if inside else ''}"
+            advice = f"{start} leads there{', and ' + advice if inside else ''}"
         if not private and _port(here) not in self._ports:
             raise BlockedAddressError(
                 f"{show(here)} uses port {_port(here)}, which is not allowed for sources; {advice}."

@@ -61,6 +61,8 @@ def _unpack(chunks: Iterator[bytes], *, raw: bool) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(bits)
     for chunk in _chain(first, chunks):
         data = chunk
+        if unpacker.eof and data.startswith(b"\x1f\x8b"):  # another member that begins with the chunk
+            unpacker = zlib.decompressobj(bits)
         while data and not unpacker.eof:
             yield unpacker.decompress(data, _SLICE)
             data = unpacker.unconsumed_tail

@@ -65,6 +65,7 @@ def upgrade() -> None:
         sa.Column("content", db.Json(), nullable=False),
         sa.Column("at", db.Instant(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("priority", sa.String(length=16), nullable=True),
         sa.ForeignKeyConstraint(
             ["notice_id"], ["notice.id"], name=op.f("fk_pending_change_notice_id_notice")
         ),
