@@ -191,9 +191,7 @@ def test_an_html_list_whose_pages_are_read_politely_and_once(house: House) -> No
 
 def test_a_page_that_is_gone_takes_its_notice_back_and_one_that_left_the_list_does_not(house: House) -> None:
     def listed(*numbers: int) -> str:
-        return "".join(
-            f"<li><a href='/page/{n}'>示例公告第{n}号</a> <i>2026-10-05</i></li>" for n in numbers
-        )
+        return "".join(f"<li><a href='/page/{n}'>示例公告第{n}号</a> <i>2026-10-05</i></li>" for n in numbers)
 
     recipe = {"items": "li", "fields": {"title": "a", "url": "a@href", "published": "i"}}
     for n in (1, 2, 3):
@@ -219,6 +217,107 @@ def test_more_pages_than_are_polite_wait_for_the_next_poll(house: House) -> None
     assert (first.new, first.deferred, balanced(first)) == (20, 5, True)
     second = house.poll("list")
     assert (second.new, second.same, second.deferred) == (5, 20, 0)
+
+
+def test_a_long_list_of_pages_is_archive_to_its_end_and_no_flood(house: House) -> None:
+    many = "".join(f"<li><a href='/page/{n}'>示例公告第{n}号</a></li>" for n in range(60))
+    for n in range(72):
+        house.web.routes[f"/page/{n}"] = answer(200, f"<p>{'正文。' * 30}{n}</p>".encode())
+    recipe = {"items": "li", "fields": {"title": "a", "url": "a@href"}}
+    house.add("list", many, kind="html", recipe=recipe, full_text=True)
+    reports = [house.poll("list") for _ in range(3)]
+    assert [report.new for report in reports] == [20, 20, 20]
+    assert all(notice.archive for notice in house.all())
+    house.says("list", "".join(f"<li><a href='/page/{n}'>示例公告第{n}号</a></li>" for n in range(72)))
+    report = house.poll("list")  # twelve new ones among sixty known ones are no flood
+    assert (report.new, problems(report)["flood-held"]) == (12, 0)
+
+
+def test_a_page_that_fails_is_tried_again_another_day_and_blocks_nothing(house: House) -> None:
+    recipe = {"items": "li", "fields": {"title": "a", "url": "a@href"}}
+    house.web.routes["/page/1"] = answer(503)
+    house.add("list", "<li><a href='/page/1'>示例公告</a></li>", kind="html", recipe=recipe, full_text=True)
+    assert problems(house.poll("list"))["no-page"] == 1
+    assert house.one("示例公告").content.body == ""
+    house.web.routes["/page/1"] = answer(200, f"<p>{'正文。' * 30}</p>".encode())
+    house.says("list", "<li><a href='/page/1'>示例公告</a></li> ")
+    assert house.poll("list").same == 1
+    house.clock.advance(timedelta(days=1))
+    house.says("list", "<li><a href='/page/1'>示例公告</a></li>")
+    assert house.poll("list").changed == 1
+    assert "正文" in house.one("示例公告").content.body
+
+
+def test_an_entry_of_a_public_source_cannot_lead_into_the_intranet(house: House) -> None:
+    with serving() as inner:
+        inner.routes["/secret"] = answer(200, "<p>内网机密内容。</p>".encode() * 20)
+        house.client = GuardedClient(
+            user_agent="MyCity/test",
+            allow_private=[inner.place],
+            allowed_ports=(80, 443, house.web.port),
+            resolve=lambda host, port: ["127.0.0.1"] if host == "127.0.0.1" else ["93.184.216.34"],
+        )
+        with pytest.raises(FetchError, match=r"is not public|not allowed"):
+            house.client.get(inner.url("/secret"), named_by="https://feeds.example/list")
+        assert inner.asked == []
+        assert house.client.get(inner.url("/secret")).status == 200  # a person named it
+
+
+def test_a_deadline_for_ever_is_no_deadline(house: House) -> None:
+    rows = [{"t": "示例申报", "u": "/1", "d": "9999-12-31T23:59:59Z"}]
+    recipe = {"fields": {"title": "t", "url": "u", "deadline": "d"}}
+    house.add("list", json.dumps(rows, ensure_ascii=False), kind="json", recipe=recipe)
+    assert problems(house.poll("list"))["bad-date"] == 1
+    assert house.one("示例申报").content.deadline is None
+
+
+# -- warnings ----------------------------------------------------------------------------------------
+
+_CAP = Path(__file__).resolve().parent.parent / "data" / "cap"
+
+
+def cap_index(*paths: str) -> str:
+    entries = "".join(
+        f"<entry><id>urn:{path}</id><title>示例预警</title><updated>2026-09-26T14:0{n}:00Z</updated>"
+        f"<link type='application/cap+xml' href='{path}'/></entry>"
+        for n, path in enumerate(paths)
+    )
+    return (
+        "<feed xmlns='http://www.w3.org/2005/Atom'><title>示例</title><id>urn:i</id>"
+        f"<updated>2026-09-26T14:00:00Z</updated>{entries}</feed>"
+    )
+
+
+def test_a_warning_behind_an_index_is_asked_for_until_it_comes(house: House) -> None:
+    house.web.routes["/one.cap"] = answer(503)
+    house.add("index", cap_index("/one.cap"), kind="cap")
+    first = house.poll("index")
+    assert (first.new, first.deferred, problems(first)["no-warning"]) == (0, 1, 1)
+    house.web.routes["/one.cap"] = answer(200, (_CAP / "typhoon-1-orange.cap").read_bytes())
+    assert house.poll("index").new == 2  # two languages
+    asked = len(house.web.asked)
+    house.says("index", cap_index("/one.cap") + " ")
+    assert house.poll("index").same == 1
+    assert len(house.web.asked) == asked + 1
+
+
+def test_dead_links_of_an_index_block_nothing(house: House) -> None:
+    house.web.routes["/live.cap"] = answer(200, (_CAP / "typhoon-1-orange.cap").read_bytes())
+    dead = [f"/dead-{n}.cap" for n in range(22)]
+    house.add("index", cap_index("/live.cap", *dead), kind="cap")
+    assert sum(house.poll("index").new for _ in range(2)) == 2
+
+
+def test_an_untrusted_warning_waits_and_its_changes_wait_too(house: House) -> None:
+    house.add("cap", (_CAP / "typhoon-1-orange.cap").read_bytes(), kind="cap", release="review")
+    assert house.poll("cap").held == 2
+    assert {(notice.state, notice.reason) for notice in house.all()} == {("in_review", "untrusted-warning")}
+    for notice in house.all():
+        house.notices.set_state(notice.id, "released", at=house.clock.now())
+    house.says("cap", (_CAP / "typhoon-2-red.cap").read_bytes())
+    house.poll("cap")
+    assert all(change.priority == "emergency" for change in house.notices.pending_changes())
+    assert house.notices.count_pending() >= 1
 
 
 def test_a_csv_list_and_a_json_list(house: House) -> None:

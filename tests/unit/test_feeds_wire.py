@@ -40,8 +40,8 @@ def test_a_row_comes_back_equal(row: Row) -> None:
 
 def test_everything_beside_the_rows_comes_along_in_order() -> None:
     full = Prepared(
-        NOTHING, (FULL, BARE), (Oddity(1, "title", "no-title", "It has none."),), (Deletion("a", "b", AT),), 3, 1,
-        ((2, "rule"),), 4, False, 5, (6,), {"n": ("m",)}, ("old",), {"parse": 0.5},
+        NOTHING, (FULL, BARE), (Oddity(1, "title", "no-title", "It has none."),), (Deletion("a", "b", AT),),
+        3, 1, ((2, "rule"),), 4, False, 5, (6,), {"n": ("m",)}, ("old",), {"parse": 0.5},
     )  # fmt: skip
     first, error, last = unpack(pack([full, BadInputError("This is no feed."), UNCHANGED]))
     assert (first, last) == (full, UNCHANGED)
