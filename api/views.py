@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import urlsplit
 
 from api.wiring import Services
 from delivery.types import Also, Digest, EntryView, FeedView
@@ -79,7 +80,7 @@ def entry_view(
         published=notice.fresh_at,
         agency=_agency(services, notice, lang),
         source_name=source.name if source else "",
-        source_url=content.url or (source.url or "" if source else ""),
+        source_url=content.url or (_address(source.url or "") if source else ""),
         licence=source.licence if source else "",
         tags=_shown_tags(services, notice, lang, surface),
         reasons=_sentences(services, pick, lang, surface) if pick else (),
@@ -263,6 +264,11 @@ def digest_view(
 def reason_sentence(services: Services, reason: Reason, *, lang: str) -> str:
     """Say one reason in full, as the resident's own page does."""
     return sentence(reason, lang, services.city.label, simulated=services.demo)
+
+
+def _address(url: str) -> str:
+    """A source's address as readers may follow it: none for names that are reserved for being nowhere."""
+    return "" if (urlsplit(url).hostname or "").endswith(".invalid") else url
 
 
 def _sentences(services: Services, pick: Pick, lang: str, surface: Surface) -> tuple[str, ...]:

@@ -197,7 +197,7 @@ def _words(texts: Sequence[str]) -> tuple[_Array, NDArray[np.uint8], list[int]]:
     begins = [*itertools.accumulate((len(text) + 1 for text in texts[:-1]), initial=0)]
     singles: list[int] = np.searchsorted(kept, begins).tolist()
     if not len(later):
-        return digests, kind, singles
+        return digests * _powers()[0], kind, singles
     place = np.zeros(len(kept), dtype=np.intp)
     place[later] = 1
     run = place.cumsum()
@@ -207,11 +207,6 @@ def _words(texts: Sequence[str]) -> tuple[_Array, NDArray[np.uint8], list[int]]:
     place = run - np.maximum.accumulate(run * first)
     words = np.add.reduceat(digests * _powers()[place & 63], starts)
     firsts: list[int] = np.searchsorted(starts, singles).tolist()
-    # In a text of single characters only, each is a word as it is; stored prints depend on it.
-    ends, single_ends = (*firsts[1:], len(words)), (*singles[1:], len(digests))
-    for begin, end, single, last in zip(firsts, ends, singles, single_ends, strict=True):
-        if end - begin == last - single:
-            words[begin:end] = digests[single:last]
     return words, kind[starts], firsts
 
 

@@ -18,10 +18,11 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, or_, select, text, update
 
-from feeds.catalogue.identity import Identity, StoredIdentity, identity_of
+from feeds.catalogue.identity import Identity, Likeness, StoredIdentity, identity_of
 from feeds.catalogue.notices import KnownMessage, NewNotice, NoticeContent
 from feeds.catalogue.rows import key_rows, plain_text, print_row
 from feeds.catalogue.tables import (
+    counter,
     notice,
     notice_key,
     notice_link,
@@ -194,6 +195,37 @@ class IdentityStore:
         rows = [{"key": key, "notice_id": notice_id} for key in dict.fromkeys(keys)]
         with self._db.write() as connection:
             insert_missing(connection, notice_key, rows, ["key", "notice_id"])
+
+    def relike(self, notice_id: int, like: Likeness | None) -> None:
+        """Judge anew whom a notice repeats, after what it says has changed: what was found before is over.
+
+        Relations inside its own source, which its publisher named, stay; so does its place at the head of
+        others.
+        """
+        with self._db.write() as connection:
+            mine = connection.scalar(select(notice.c.source_id).where(notice.c.id == notice_id))
+            found = (
+                select(notice_link.c.to_id, notice_link.c.kind)
+                .join(notice, notice.c.id == notice_link.c.to_id)
+                .where(notice_link.c.from_id == notice_id, notice_link.c.kind.in_((*_CERTAIN, "similar_to")))
+                .where(notice.c.source_id.is_distinct_from(mine))
+            )
+            before = {(row.to_id, row.kind) for row in connection.execute(found)}
+            wanted = {(like.notice_id, like.kind)} if like else set()
+            if before == wanted:
+                return
+            for to, kind in before:
+                link = (notice_link.c.to_id == to) & (notice_link.c.kind == kind)
+                connection.execute(delete(notice_link).where(notice_link.c.from_id == notice_id, link))
+            rows = [{"from_id": notice_id, "to_id": to, "kind": kind} for to, kind in wanted]
+            insert_missing(connection, notice_link, rows, ["from_id", "to_id", "kind"])
+            connection.execute(update(notice).where(notice.c.id == notice_id).values(lead_id=None))
+            for one in {notice_id, *(to for to, _ in before)}:
+                regroup(connection, one)
+            # What is shown of the group has changed, so nothing that was rendered before may stand.
+            connection.execute(
+                update(counter).where(counter.c.name == "edit").values(value=counter.c.value + 1)
+            )
 
 
 def identity_for(content: NoticeContent) -> Identity:

@@ -5,10 +5,13 @@ Called by ``feeds.intake.decide`` (names of entries) and ``feeds.catalogue.ident
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 _TRACKING = ("utm_", "spm")  # beginnings of query names that only count visits
+# Most addresses: lower-case host without a port, a path, no query, no fragment. Nothing to change there.
+_CANONICAL = re.compile(r"https?://[a-z0-9.-]+/[\w.~%/:=&+!$,;'@()*-]*", re.ASCII)
 
 
 @lru_cache(maxsize=4096)  # an entry's address is asked for several times on its way in
@@ -17,8 +20,8 @@ def canonical_url(url: str) -> str:
 
     What is no address at all (a bad port, an open bracket) is returned as it stands.
     """
-    if not url:
-        return ""
+    if not url or _CANONICAL.fullmatch(url):
+        return url
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port and parts.port not in (80, 443) else ""

@@ -14,7 +14,7 @@ from datetime import timedelta
 from time import perf_counter
 
 from feeds.catalogue.identity import Likeness, key_of, likeness
-from feeds.catalogue.notices import PUBLIC_STATES, LinkKind, NewNotice, Notice, State
+from feeds.catalogue.notices import PUBLIC_STATES, LinkKind, NewNotice, Notice, NoticeContent, State
 from feeds.catalogue.store import NoticeStore
 from feeds.catalogue.tagging import EDITOR, Tag
 from feeds.intake.decide import canonical_url, decide, is_flood, is_major, nth_guid
@@ -216,6 +216,12 @@ class Landing:
     def _revise(self, row: Row, notice_id: int) -> None:
         with self._timed("store"):
             old = self._notices.get(notice_id)
+            if not row.titled and old.content.title != row.content.title:
+                # A title does not vanish; a list's layout does.
+                message = "The entry has lost its title; what was stored stays as it is."
+                self._odd(row, "title", "title-lost", message)
+                self.report.same += 1
+                return
             if row.hold and old.state in PUBLIC_STATES:
                 # What is public stays as it is until an editor has seen the change.
                 self._notices.hold_change(
@@ -242,12 +248,22 @@ class Landing:
                 self._notices.set_state(notice_id, "released", at=self._clock.now(), frm=("superseded",))
             if old.state == "in_review" and row.hold != old.reason:
                 self._rejudge(row, notice_id, old.reason)
+            if _renamed(old.content, row.content):
+                self._relike(row, notice_id)
         except ConflictError:
             self.report.same += 1  # withdrawn or purged here while we read: upstream cannot bring it back
             return
         self.report.changed += 1
         self.report.changed_ids.append(notice_id)
         self._watch_themes(row, row.tags)
+
+    def _relike(self, row: Row, notice_id: int) -> None:
+        """Look anew whom a notice repeats; it may have become another one."""
+        if row.identity is None:
+            return
+        with self._timed("store"):
+            [others] = self._notices.look_alikes([row.identity], not_source=row.source_id)
+            self._notices.relike(notice_id, likeness(row.identity, row.source_id, others))
 
     def _rejudge(self, row: Row, notice_id: int, was: str) -> None:
         """Say anew why a changed notice waits; a warning whose words are unobjectionable now goes out."""
@@ -351,6 +367,11 @@ class Landing:
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Add to the time a stage has taken."""
         self.report.seconds[stage] = self.report.seconds.get(stage, 0.0) + seconds
+
+
+def _renamed(old: NoticeContent, new: NoticeContent) -> bool:
+    """Whether what a notice is recognised by first has changed."""
+    return (old.title, old.doc_no, old.url) != (new.title, new.doc_no, new.url)
 
 
 def _kept(declared: Declared, old: Notice) -> Iterator[Tag]:

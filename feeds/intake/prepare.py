@@ -49,6 +49,7 @@ class Row:
             ``word:…``, ``id-number``, ``openness``, ``rule:…``.
         finished: False where what is stored already says the same, so that nothing more is needed.
         messages: Ids of the CAP messages that this row stands for; empty for anything else.
+        titled: False where upstream gave no title and a stand-in is shown.
     """
 
     source_id: int
@@ -66,6 +67,7 @@ class Row:
     hold: str = ""
     finished: bool = False
     messages: tuple[str, ...] = ()
+    titled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,20 +223,24 @@ class Preparer:
             hash=content.hash(),
             text=text_of(content.body),
             messages=tuple(str(one) for one in messages if one),
+            titled=all(oddity.problem != "no-title" for oddity in result.oddities),
         )
 
     def finish(self, source: Source, row: Row, verdict: Verdict | None = None) -> Row:
         """Tag a row, cut its words, work out what it is recognised by, and look for objections."""
-        if verdict is None:
-            verdict = apply_rules(_rules(tuple(source.rules)), row.content.title, row.text)
-        return self.finish_all(source, [row], [verdict])[0]
+        return self.finish_all(source, [row], None if verdict is None else [verdict])[0]
 
-    def finish_all(self, source: Source, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> list[Row]:
+    def finish_all(
+        self, source: Source, rows: Sequence[Row], verdicts: Sequence[Verdict] | None = None
+    ) -> list[Row]:
         """Do what :meth:`finish` does for each, and faster.
 
         One step after the other, since each has a dictionary of its own and finds it at hand then; and
         a text is folded once, for tags, words and objections.
         """
+        if verdicts is None:
+            rules = _rules(tuple(source.rules))
+            verdicts = [apply_rules(rules, row.content.title, row.text) for row in rows]
         folded = [fold(row.text) for row in rows]
         forms = [one_form_of(text) for text in folded]
         holds = [self._hold(source, *each) for each in zip(rows, forms, verdicts, strict=True)]
@@ -245,7 +251,7 @@ class Preparer:
         return [
             Row(
                 row.source_id, row.guid, row.line, row.content, row.declared, row.hash, row.text,
-                *found, some, identity, hold, finished=True, messages=row.messages,
+                *found, some, identity, hold, finished=True, messages=row.messages, titled=row.titled,
             )
             for row, found, some, identity, hold in zip(rows, tagged, words, identities, holds, strict=True)
         ]  # fmt: skip

@@ -488,3 +488,25 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_comes_twice(house: Hou
     report = house.poll("office")
     assert (report.same, report.new) == (before, 2000 - before)
     assert len({notice.guid for notice in house.all()}) == house.notices.counts().total == 2000
+
+
+def test_a_title_that_vanishes_is_kept(house: House) -> None:
+    house.add("office", rss(item(1, "停水通知")))
+    house.poll("office")
+    house.says("office", rss(item(1, "停水通知").replace("<title>停水通知</title>", "<title></title>")))
+    report = house.poll("office")
+    assert (report.changed, problems(report)["title-lost"]) == (0, 1)
+    assert house.one("停水").content.title.endswith("停水通知")
+
+
+def test_a_copy_that_becomes_another_notice_is_no_copy_any_more(house: House) -> None:
+    title = "关于进一步做好加装电梯工作的通知"
+    house.add("one", rss(item("a", title, _TEXT)), agency="示例市住房管理局")
+    house.add("two", rss(item("b", title, _TEXT)), agency="示例市住房管理局")
+    house.poll("one")
+    house.poll("two")
+    assert sum(notice.lead_id is not None for notice in house.all()) == 1
+    house.says("two", rss(item("b", "南部片区停水抢修紧急通知", "今晚八时至明晨六时停水，请储水备用。")))
+    assert house.poll("two").changed == 1
+    assert all(notice.lead_id is None for notice in house.all())
+    assert house.notices.groups([notice.id for notice in house.all()]) == {}
