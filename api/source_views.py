@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from feeds.intake import poll_log
-from feeds.intake.health import Health, History, health
+from feeds.intake.health import Health, health
 from feeds.intake.poll_log import KeptAnswer
 from feeds.intake.schedule import Hints, Standing, Why, hints_of, next_poll
 from feeds.intake.sources import POLLED, Source
@@ -82,7 +82,7 @@ def view(services: Services, slug: str) -> SourceView:
 def alarms(services: Services) -> int:
     """Count the sources that need a person, without looking up their past (what that says is stored)."""
     now = services.clock.now()
-    return sum(bool(health(one, History(), now).alarm) for one in services.sources.list() if one.url)
+    return sum(bool(health(one, None, now).alarm) for one in services.sources.list() if one.url)
 
 
 def why_next(source: Source, headers: Mapping[str, str] | None = None) -> Why | None:

@@ -160,12 +160,12 @@ def _pieces() -> tuple[list[str], list[str]]:
 
 @contextmanager
 def watched(workshop: Workshop) -> Iterator[list[float]]:
-    """Look at the memory of this process and the workshop's, in MB, twice a second (a look costs some 20 ms)."""
+    """Look at the memory of this process and the workshop's, in MB, twice a second."""
     found: list[float] = []
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(0.5):
+        while not found or not over.wait(0.5):
             found.append(sum(pss_mb(pid) for pid in [os.getpid(), *workshop.pids()]))
 
     thread = threading.Thread(target=look)

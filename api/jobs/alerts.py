@@ -53,6 +53,7 @@ class AlertReport:
         conflicts: Editions that lost against another writer twice; the next run makes them.
         broken: Warnings that could not be told because of an error of ours; it is logged.
         unplaced: Ids of emergencies of which nobody can tell where they hold; nobody was told.
+        told: Notice id → people who got an edition of its warning (in any language).
     """
 
     notices: int = 0
@@ -62,6 +63,7 @@ class AlertReport:
     conflicts: int = 0
     broken: int = 0
     unplaced: list[int] = field(default_factory=list)
+    told: Counter[int] = field(default_factory=Counter)
 
 
 def relay(services: Services, notice_ids: Iterable[int], *, now: datetime | None = None) -> AlertReport:
@@ -95,7 +97,9 @@ def _relay_one(services: Services, family: Family, report: AlertReport, now: dat
         stage = stage_of(services, family, now)
     if stage is not None:
         report.notices += 1
+        before = report.editions
         _Relay(services, stage, report, now).run()
+        report.told.update({one.id: report.editions - before for one in stage.versions})
 
 
 def tell(services: Services, notice_id: int) -> AlertReport:
@@ -151,6 +155,8 @@ def _file_source(services: Services) -> Source:
     try:
         return services.sources.by_slug(FILE_SOURCE)
     except NotFoundError:
+        if renamed := next((one for one in services.sources.list() if one.url == _NO_ADDRESS), None):
+            return renamed
         services.sources.add(
             slug=FILE_SOURCE, name="Warnings handed over as files", kind="cap", release="publish",
             url=_NO_ADDRESS, place=services.city.place, trust=100, at=services.clock.now(),

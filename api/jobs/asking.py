@@ -16,7 +16,7 @@ from feeds.intake.fetch import Client
 from feeds.intake.ingest import Gathered, Reader, Unread
 from feeds.intake.sources import Source
 
-UNDER_WAY = 3  # answers for each asking thread, from asking to landing
+UNDER_WAY = 2  # answers for each asking thread, from asking to landing
 TOGETHER = 64  # most answers that land in one transaction …
 LINGER_S = 0.1  # … and how long the first of them waits for the others
 READ_TOGETHER = 8  # most answers handed to a process at once …

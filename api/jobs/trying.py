@@ -17,6 +17,7 @@ from feeds.intake.rules import Rule, read_rules
 from feeds.intake.schedule import Hints, Standing, hints_of, next_poll
 from feeds.intake.source_settings import checked
 from feeds.intake.sources import Source
+from feeds.intake.types import Oddity
 from feeds.kernel.answers import Answer, Hop, HttpStatusError, hops_of
 from feeds.kernel.errors import BadInputError, BlockedAddressError, FetchError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "odd", "bad"]
 _SHOWN = 5
+_CAP_NAME = b"urn:oasis:names:tc:emergency:cap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def try_source(services: Services, source: Source, client: Any = None) -> Trial:
         if watched.first:
             trial.steps.extend(_answered(watched.first))
             trial.body = watched.first.body[:2000]
-        trial.steps.append(Step("format", "bad", (str(error), _advice_on_format(source))))
+        trial.steps.append(Step("format", "bad", (str(error), _advice_on_format(source, trial.body))))
         return trial
     if watched.first:
         trial.steps.extend(_answered(watched.first))
@@ -190,9 +192,11 @@ def _understood(services: Services, source: Source, preview: Preview) -> Iterato
     yield Step("encoding", "odd" if odd else "ok", (said, *(oddity.message for oddity in odd)))
     parsed = prepared.parsed
     about = [f"{parsed.format or source.kind}: {parsed.title or 'no title'}"]
+    leads_to_cap = source.kind == "feed" and (b"application/cap+xml" in body or _CAP_NAME in body)
+    about += ["it holds warnings (CAP): with --kind cap they are told as such"] if leads_to_cap else []
     about += [f"hub: {parsed.hub}"] if parsed.hub else []
     about += [f"asks for {parsed.ttl_s // 60} minutes between polls"] if parsed.ttl_s else []
-    yield Step("format", "ok", tuple(about))
+    yield Step("format", "odd" if leads_to_cap else "ok", tuple(about))
     yield _entries(services, preview)
     counts = Counter(oddity.problem for oddity in prepared.oddities)
     first = {oddity.problem: oddity for oddity in reversed(prepared.oddities)}
@@ -200,8 +204,7 @@ def _understood(services: Services, source: Source, preview: Preview) -> Iterato
         "oddities",
         "odd" if counts else "ok",
         tuple(
-            f"{name} × {n}: entry {first[name].line}: {first[name].message}"
-            for name, n in counts.most_common()
+            f"{name} × {n}: {_place_of(first[name])}{first[name].message}" for name, n in counts.most_common()
         )
         or ("none",),
     )
@@ -209,6 +212,10 @@ def _understood(services: Services, source: Source, preview: Preview) -> Iterato
     if source.rules:
         yield Step("rules", "ok", tuple(_rules(source, preview)))
     yield _holds(preview)
+
+
+def _place_of(oddity: Oddity) -> str:
+    return f"entry {oddity.line}: " if oddity.line else ""
 
 
 def _encoding_of(body: bytes, text: str) -> str:
@@ -225,9 +232,10 @@ def _encoding_of(body: bytes, text: str) -> str:
 def _entries(services: Services, preview: Preview) -> Step:
     rows = [row for row, _, _ in preview.rows]
     if not preview.prepared.read:
-        return Step(
-            "entries", "odd", ("none; if the page shows some, the recipe does not fit it (any more)",)
-        )
+        # An ordinary feed, or a stream of warnings on a calm day, may have none.
+        misfit = any(oddity.problem == "no-items" for oddity in preview.prepared.oddities)
+        said_none = "none; if the page shows some, the recipe does not fit it (any more)"
+        return Step("entries", "bad" if misfit else "odd", (said_none,))
     said = [
         f"{preview.prepared.read} read"
         + (f", {preview.prepared.dropped} not usable" if preview.prepared.dropped else "")
@@ -311,10 +319,19 @@ def _next(services: Services, source: Source, preview: Preview, answer: Answer) 
     )
     told = next_poll(standing, now)
     when = f"in {told.wait_s // 60} minutes" if told.at else "never"
-    return Step("next poll", "ok", (f"{when}; {told.why} decides",))
+    why = f"{told.why} decides"
+    if told.why == "interval":
+        why = f"its interval of {source.interval_s // 60} min, spread by a few"
+    return Step("next poll", "ok", (f"{when}; {why}",))
 
 
-def _advice_on_format(source: Source) -> str:
+def _advice_on_format(source: Source, body: bytes) -> str:
+    if source.kind == "feed" and _CAP_NAME in body:
+        return "These are warnings (CAP): give --kind cap."
+    if source.kind == "feed" and body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        return (
+            'It is a JSON list: describe it in a file with kind = "json", and give --kind json --file FILE.'
+        )
     if source.kind in ("json", "html", "csv"):
         return "Compare its recipe with what came (below); the page may have changed."
     if source.kind == "cap":

@@ -21,16 +21,19 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import LifoQueue
+from typing import TYPE_CHECKING
 
 from feeds.catalogue.city_files import load_city
 from feeds.catalogue.tagging import Tagger
 from feeds.catalogue.words import cut, one_form
-from feeds.intake.ingest import Task
 from feeds.intake.prepare import Prepared, Preparer
 from feeds.intake.sources import Source
 from feeds.intake.types import Fetched
 from feeds.intake.wire import Outcome, pack, unpack
 from feeds.kernel.errors import BadInputError, MycityError
+
+if TYPE_CHECKING:  # a process that reads needs nothing of what stores
+    from feeds.intake.ingest import Task
 
 PATIENCE_S = 60.0
 TASKS_A_LIFE = 5_000  # then a process is replaced, so that nothing a library leaks adds up

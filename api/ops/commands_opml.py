@@ -10,8 +10,9 @@ import typer
 from api.ops import console
 from api.ops import source_options as options
 from api.wiring import Services
-from feeds.intake.opml import Outline, read_opml, write_opml
+from feeds.intake.opml import OpmlList, Outline, read_opml, write_opml
 from feeds.intake.source_settings import checked, twins_of
+from feeds.intake.types import Oddity
 from feeds.kernel.errors import MycityError
 
 _COLUMNS = ("result", "feed", "address", "why")
@@ -26,13 +27,13 @@ def import_opml(
     """Add the feeds of an OPML file; what is there already stays as it is. Nothing is asked yet."""
     with console.services() as services:
         found = read_opml(options.read_bytes(file))
-        rows: list[tuple[str, str, str, str]] = [
-            ("left out", "", "", f"Outline {oddity.line}: {oddity.message}") for oddity in found.oddities
-        ]
-        taken = {one.url: one.slug for one in services.sources.list() if one.url}
+        rows = [_left_out(found, oddity) for oddity in found.oddities]
+        stored = services.sources.list()
+        taken = {one.url: one.slug for one in stored if one.url}
+        slugs = {one.slug for one in stored}
         with console.progress({"opml": f"Importing {file.name}"}) as progress:
             for number, outline in enumerate(found.outlines, 1):
-                result, why = _take(services, outline, taken, dry_run=dry_run)
+                result, why = _take(services, outline, taken, slugs, dry_run=dry_run)
                 rows.append((result, outline.title, outline.url, why))
                 progress("opml", number, len(found.outlines))
         _say(file, rows, dry_run=dry_run)
@@ -55,13 +56,25 @@ def export_opml(file: Path) -> None:
         console.say(f"Wrote {len(feeds)} feeds to {file}.", written=len(feeds), file=str(file))
 
 
-def _take(services: Services, outline: Outline, taken: dict[str, str], *, dry_run: bool) -> tuple[str, str]:
+def _left_out(found: OpmlList, oddity: Oddity) -> tuple[str, str, str, str]:
+    """A row about what is no feed to add: with title and address, where the list says them."""
+    said = f"Outline {oddity.line}: {oddity.message}" if oddity.line else oddity.message
+    if not oddity.dropped:
+        return "note", "", "", said
+    url = oddity.message.split(" ", 1)[0]
+    first = next((one for one in found.outlines if one.url == url), None)
+    return ("left out", first.title, first.url, said) if first else ("left out", "", "", said)
+
+
+def _take(
+    services: Services, outline: Outline, taken: dict[str, str], slugs: set[str], *, dry_run: bool
+) -> tuple[str, str]:
     """Add one feed, unless its address is there in any spelling; return the result and why."""
     there = next((taken[url] for url in twins_of(outline.url) if url in taken), "")
     if there:
         return "there", f"It is source {there!r}."
     settings = {
-        "slug": options.slug_of(outline.url),
+        "slug": options.slug_of(outline.url, slugs),
         "name": outline.title,
         "kind": "feed",
         "url": outline.url,
@@ -75,7 +88,8 @@ def _take(services: Services, outline: Outline, taken: dict[str, str], *, dry_ru
     except MycityError as error:
         return "failed", str(error)
     taken[outline.url] = settings["slug"]
-    return "would be added" if dry_run else "added", ""
+    slugs.add(settings["slug"])
+    return "would be added" if dry_run else "added", options.unreachable(services, outline.url)
 
 
 def _say(file: Path, rows: list[tuple[str, str, str, str]], *, dry_run: bool) -> None:
@@ -88,4 +102,11 @@ def _say(file: Path, rows: list[tuple[str, str, str, str]], *, dry_run: bool) ->
     done = sum(row[0] in ("added", "would be added") for row in rows)
     there = sum(row[0] == "there" for row in rows)
     failed = sum(row[0] == "failed" for row in rows)
-    console.say(f"{done} {'would be ' if dry_run else ''}added, {there} were there already, {failed} failed.")
+    left = sum(row[0] == "left out" for row in rows)
+    console.say(
+        f"{done} {'would be ' if dry_run else ''}added, {there} were there already, {left} left out, "
+        f"{failed} failed."
+    )
+    mute = sum(row[0] in ("added", "would be added") and bool(row[3]) for row in rows)
+    if mute:
+        console.say(f"⚠ {mute} of them can never be polled as things are; see the reasons above.")

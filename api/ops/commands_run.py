@@ -113,7 +113,11 @@ def migrate() -> None:
         while services.notices.backfill_identities():  # of notices that were stored before 0002
             continue
         fixed = f"tag:{services.authority},{services.year}"
-    message = f"The database stands at {after}." if before == after else f"Migrated from {before} to {after}."
+    message = (
+        f"The database stands at {after}."
+        if before == after
+        else f"Migrated from {before or 'an empty database'} to {after}."
+    )
     console.say(f"{message} Entry ids begin with {fixed}.", before=before, after=after, entry_ids=fixed)
 
 

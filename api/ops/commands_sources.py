@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from api.jobs.digests import send
 from api.jobs.polling import poll, poll_due
 from api.jobs.trying import Trial, candidate, try_source
 from api.ops import console
 from api.ops import source_options as options
 from api.ops import source_prints as prints
 from api.ops import source_texts as texts
+from api.ops.commands_alert import alert
 from api.ops.commands_opml import export_opml, import_opml
 from api.ops.source_options import (
     Agency,
@@ -33,8 +34,8 @@ from api.ops.source_options import (
 )
 from api.source_views import overview, readable, view
 from api.wiring import Services
-from feeds.intake.sources import Source
-from feeds.kernel.errors import MycityError, UsageError
+from feeds.intake.sources import POLLED, Source
+from feeds.kernel.errors import BadInputError, ConflictError, MycityError, UsageError
 
 _LINES = 12  # of a kept body, unless all of it is asked for
 
@@ -155,6 +156,10 @@ def sources_test(
         source = options.meant(services, target, settings)
         with prints.working("Asking 抓取"):
             trial = try_source(services, source)
+        if source.id and "://" in target and not console.options.json:
+            console.say(
+                f"This is the address of source {source.slug}: its stored recipe and settings are used."
+            )
         prints.say_trial(trial, services.zone)
         if trial.failed:
             raise typer.Exit(1)
@@ -176,6 +181,7 @@ def sources_add(
     tag: Tags = None,
     full_text: FullText = None,
     dry_run: DryRun = False,
+    force: Annotated[bool, typer.Option("--force", help="Add it although nothing is found in it.")] = False,
 ) -> None:
     """Add a source after looking at it once: a feed, a list (JSON, HTML, CSV) or warnings (CAP)."""
     with console.services() as services:
@@ -191,14 +197,21 @@ def sources_add(
                 services, candidate(at=services.clock.now(), **options.whole(services, settings))
             )
         if dry_run or trial.preview is None:
-            prints.say_preview(trial, services.zone)
-            if trial.preview is None:
+            prints.say_preview(trial, services.zone, services.city)
+            if trial.preview is None or _finds_nothing(trial):
                 raise typer.Exit(1)
             return
+        if _finds_nothing(trial) and not force:
+            if not console.options.json:
+                prints.say_preview(trial, services.zone, services.city)
+            raise BadInputError(
+                f"No entry was found in {settings['url']}, so nothing was added; mend the recipe, or give "
+                "--force if it is only empty today."
+            )
         parsed = trial.preview.prepared.parsed
         settings.setdefault("name", parsed.title or settings["url"])
         settings.setdefault("lang", parsed.lang)
-        settings.setdefault("slug", options.slug_of(settings["url"]))
+        settings.setdefault("slug", options.slug_of(settings["url"], _slugs(services)))
         source = services.sources.add(**options.whole(services, settings), at=services.clock.now())
         entries = trial.preview.prepared.read
         console.say(
@@ -212,6 +225,7 @@ def sources_add(
 def sources_change(
     slug: str,
     url: Annotated[str, typer.Option(help="Its new address.")] = "",
+    new_slug: Annotated[str, typer.Option("--slug", help="Its new short name.")] = "",
     name: Name = "",
     kind: Kind = "",
     file: RecipeFile = None,
@@ -232,7 +246,9 @@ def sources_change(
             services, url=url, name=name, kind=kind, file=file, agency=agency, place=place, licence=licence,
             lang=lang, minutes=minutes, release=release, rules=rule, tags=tag, full_text=full_text,
         )  # fmt: skip
-        settings.pop("slug", None)
+        settings.pop("slug", None)  # one in a file names the source; only the option renames it
+        if new_slug:
+            settings["slug"] = new_slug
         if not settings:
             raise UsageError(
                 "Say what to change, e.g. --release review; `mycity sources show` shows what is."
@@ -241,11 +257,11 @@ def sources_change(
             source = services.sources.by_slug(slug)
             with prints.working("Asking 抓取"):
                 trial = try_source(services, options.replaced(source, settings))
-            prints.say_preview(trial, services.zone)
+            prints.say_preview(trial, services.zone, services.city)
             return
         changed = services.sources.change(slug, at=services.clock.now(), **settings)
         console.say(
-            f"Changed {', '.join(settings)} of {changed.slug}; it is read again soon.",
+            f"Changed {', '.join(settings)} of {changed.slug}; {_next_poll(services, changed)}.",
             slug=slug,
             changed=list(settings),
         )
@@ -274,50 +290,28 @@ def sources_poll(
     """Poll sources and store what is new."""
     with console.services() as services:
         one = [services.sources.by_slug(slug)] if slug else None
+        if one and not dry_run and (objection := _why_not(one[0])):
+            raise ConflictError(objection)
         if dry_run:
             _dry_run(services, one or services.sources.due(services.clock.now()))
             return
         failures: list[tuple[Source, MycityError]] = []
-        with console.progress({"poll": "Polling 抓取"}) as bar:
+        with prints.without_warnings(), console.progress({"poll": "Polling 抓取"}) as bar:
             shown: dict[str, Any] = {
                 "failed": lambda source, error: failures.append((source, error)),
                 "progress": lambda finished, total: bar("poll", finished, total),
             }
             done = poll(services, one, **shown) if one else poll_due(services, **shown)
+        if any(source.kind == "cap" and not report.unchanged for source, report in done):
+            send(services)  # a warning does not wait for the scheduler
         prints.say_polled(done, failures)
+        if not console.options.json:
+            asked = [source for source, _ in (*done, *failures)]
+            _say_new_alarms(services, asked)
+            if not asked:
+                console.say(_nothing_due(services))
         if failures:
             raise typer.Exit(1)
-
-
-def alert(
-    file: Path,
-    source: Annotated[
-        str, typer.Option(help="Whose warning it is; default: a trusted source for files.")
-    ] = "",
-) -> None:
-    """Take in a CAP warning from a file, at once, and tell everybody whom it concerns."""
-    from api.jobs.alerts import take_file
-
-    with console.services() as services:
-        whose = services.sources.by_slug(source) if source else None
-        landed, told = take_file(services, file, source=whose)
-        messages = sum(told.messages.values())
-        if console.options.json:
-            console.say(
-                "", read=landed.read, new=landed.new, changed=landed.changed, withdrawn=landed.withdrawn,
-                held=landed.held, same=landed.same, warnings=told.notices, editions=told.editions,
-                messages=dict(told.messages), unplaced=told.unplaced,
-                oddities=[oddity.message for oddity in landed.oddities],
-            )  # fmt: skip
-            return
-        for oddity in landed.oddities:
-            console.say(f"! {oddity.message}")
-        console.say(
-            f"{landed.new} new, {landed.changed} changed, {landed.withdrawn} ended, {landed.same} the same, "
-            f"{landed.held} wait for an editor; {told.editions} people told, {messages} messages queued."
-        )
-        for number in told.unplaced:
-            console.say(f"⚠ Notice {number} names no place of this city, so nobody was told.")
 
 
 def _dry_run(services: Services, chosen: Sequence[Source]) -> None:
@@ -331,6 +325,59 @@ def _dry_run(services: Services, chosen: Sequence[Source]) -> None:
         console.say("", sources=found)
     else:
         for trial in trials:
-            prints.say_preview(trial, services.zone)
+            prints.say_preview(trial, services.zone, services.city)
+        if not trials:
+            console.say(_nothing_due(services))
     if any(trial.failed for trial in trials):
         raise typer.Exit(1)
+
+
+def _slugs(services: Services) -> set[str]:
+    return {one.slug for one in services.sources.list()}
+
+
+def _finds_nothing(trial: Trial) -> bool:
+    """Whether a list or stream of warnings was read without one entry; a young feed may be empty."""
+    preview = trial.preview
+    found = preview is not None and (preview.rows or preview.prepared.skipped or preview.prepared.same)
+    return trial.source.kind != "feed" and not found
+
+
+def _why_not(source: Source) -> str:
+    """Why a source is not polled, and what to do; ``""`` if it is."""
+    slug = source.slug
+    if source.kind not in POLLED:
+        return f"{slug} is a {source.kind} source, which is never polled."
+    if source.paused:
+        return f"{slug} is paused; `mycity sources pause {slug} --resume` lets it be polled."
+    if source.held_at:
+        return f"{slug} is held; look at it (`sources show {slug}`), then `mycity sources release {slug}`."
+    if source.gone_at:
+        return f"{slug} has ended for good (410); give it a new address (`sources change {slug} --url …`)."
+    return ""
+
+
+def _next_poll(services: Services, source: Source) -> str:
+    if objection := _why_not(source):
+        return objection.rstrip(".")
+    when = texts.ahead(source.next_poll_at, services.clock.now())
+    return "it is due now: the next round reads it" if when == "now" else f"it is read again {when}"
+
+
+def _nothing_due(services: Services) -> str:
+    """One sentence: nothing is due, and when something will be."""
+    polled = [one for one in services.sources.list() if not _why_not(one) and one.next_poll_at]
+    if not polled:
+        return "Nothing is due, and no source is waiting to be polled; `mycity sources list --all` shows all."
+    first = min(polled, key=lambda one: (one.next_poll_at is not None, one.next_poll_at))
+    when = texts.ahead(first.next_poll_at, services.clock.now())
+    return (
+        f"Nothing is due; the next is {first.slug}, {when}. `mycity sources poll {first.slug}` asks it now."
+    )
+
+
+def _say_new_alarms(services: Services, asked: Sequence[Source]) -> None:
+    before = {one.id: one.alarm for one in asked}
+    for source, health in services.sources.healths(services.clock.now(), before) if before else ():
+        if health.alarm and health.alarm not in (before[source.id], "held"):
+            console.say(f"⚠ {source.slug}: {health.en}")

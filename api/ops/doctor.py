@@ -9,16 +9,25 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from typing import Literal
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from api.settings import Settings
+from delivery.outbox import OutboxStore
 from feeds.catalogue.city_files import load_city
+from feeds.catalogue.store import NoticeStore
+from feeds.intake.health import health
+from feeds.intake.sources import SourceStore
 from feeds.kernel.db import Database
 from feeds.kernel.errors import MycityError
 
 Status = Literal["ok", "note", "bad"]
+_NAMED = 5  # sources
+_LONGEST_WAIT_S = 600
 OUR_PACKAGES = ("feeds", "profiles", "recommender", "delivery", "api")
 
 
@@ -41,6 +50,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("secret key", _key),
         ("model", _model),
         ("mail", _mail),
+        ("at work", _at_work),
     )
     findings: list[Finding] = []
     for name, check in checks:
@@ -137,6 +147,62 @@ def _mail(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "mail", "note", "mail is only captured; set MYCITY_SMTP_URL and MYCITY_MAIL_FROM to send."
         )
+
+
+def _at_work(settings: Settings) -> Iterator[Finding]:
+    """What waits for a person, or for a process that should be running."""
+    from api.ops.console import clock
+    from api.ops.migrate import current, newest
+
+    if settings.database.startswith("sqlite") and not settings.database_url and not settings.home.exists():
+        return
+    database = Database(settings.database)
+    try:
+        if current(database) == newest():
+            now = clock().now()
+            yield _alarms(SourceStore(database), now)
+            yield _waiting(NoticeStore(database))
+            yield _queue(OutboxStore(database), now)
+    except SQLAlchemyError:
+        return  # said already by the check of the database
+    finally:
+        database.close()
+
+
+def _alarms(sources: SourceStore, now: datetime) -> Finding:
+    polled = [one for one in sources.list() if one.url]
+    found = [(one.slug, verdict) for one in polled if (verdict := health(one, None, now)).alarm]
+    if not found:
+        return Finding("sources", "ok", f"{len(polled)} polled, none with an alarm.")
+    named = ", ".join(f"{slug} ({verdict.state})" for slug, verdict in found[:_NAMED])
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return Finding(
+        "sources",
+        "note",
+        f"{len(found)} of {len(polled)} with an alarm: {named}{more}; see `mycity sources list --alarms`.",
+    )
+
+
+def _waiting(notices: NoticeStore) -> Finding:
+    held, changes = notices.sizes().get("in_review", 0), notices.count_pending()
+    if not held + changes:
+        return Finding("desk", "ok", "Nothing waits for an editor.")
+    return Finding(
+        "desk", "note", f"Waiting for an editor: {held} notices, {changes} upstream changes; open /editor/."
+    )
+
+
+def _queue(outbox: OutboxStore, now: datetime) -> Finding:
+    status = outbox.status(now)
+    waited, paused = status.oldest_due_seconds or 0, ", ".join(name or "all" for name in status.paused)
+    if waited <= _LONGEST_WAIT_S:
+        return Finding("queue", "ok", "No message has waited for ten minutes.")
+    since = f"A message has been due for {waited / 60:.0f} minutes"
+    if paused:
+        return Finding("queue", "note", f"{since}; sending is switched off ({paused}).")
+    if status.leased:
+        return Finding("queue", "note", f"{since}; {status.leased} are being sent now.")
+    return Finding("queue", "bad", f"{since} and nothing sends; run `mycity worker`.")
 
 
 def _installed(name: str) -> bool:

@@ -16,15 +16,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from feeds.intake.health import History, State, health
+from feeds.intake.health import State, health
 from feeds.intake.sources import Source
 
 if TYPE_CHECKING:
     from api.wiring import Services
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-# No history is looked up here: an alarm that needs one was found, and stored, when it was looked up.
-_NOT_LOOKED_UP = History()
 
 
 def metrics_text(services: Services) -> bytes:
@@ -54,7 +52,8 @@ class _Reading(Collector):
 
 
 def _sources(sources: Sequence[Source], now: datetime) -> Iterator[GaugeMetricFamily]:
-    verdicts = [(source, health(source, _NOT_LOOKED_UP, now)) for source in sources]
+    # No past is looked up here: an alarm that needs one was found, and stored, when it was looked up.
+    verdicts = [(source, health(source, None, now)) for source in sources]
     states = Counter(verdict.state for _, verdict in verdicts)
     yield _family(
         "sources",

@@ -7,19 +7,26 @@ Joins and looks up; the store of sources checks values. Called by ``api.ops.comm
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from api.jobs.trying import candidate
 from api.wiring import Services
 from feeds.intake.sources import Source
+from feeds.kernel.addresses import is_public_address
 from feeds.kernel.errors import UsageError
 from feeds.kernel.ids import content_hash
 
+_COMMON = frozenset(
+    ("com", "org", "net", "gov", "cn", "feed", "feeds", "rss", "atom", "xml", "json", "html", "htm",
+     "index", "php", "asp", "aspx", "jsp")
+)  # fmt: skip
 Kind = Annotated[
     str, typer.Option(help="feed, json, html, csv or cap; default: feed, or what the file says.")
 ]
@@ -30,7 +37,7 @@ RecipeFile = Annotated[
 Slug = Annotated[str, typer.Option(help="Short name for commands; default: made from the address.")]
 Name = Annotated[str, typer.Option(help="How people call it; default: its own title.")]
 Agency = Annotated[str, typer.Option(help="The office that publishes it, for entries that name none.")]
-Place = Annotated[str, typer.Option(help="Code of the place it speaks for; default: the city.")]
+Place = Annotated[str, typer.Option(help="Code or name of the place it speaks for; default: the city.")]
 Licence = Annotated[str, typer.Option(help="Licence or attribution shown with each entry.")]
 Lang = Annotated[str, typer.Option(help="Language of its entries, e.g. en; default: what it says.")]
 Minutes = Annotated[int | None, typer.Option(help="Poll at most this often (default 60).", min=5)]
@@ -64,7 +71,14 @@ def read_options(
     if file is not None:
         from feeds.intake.recipes import load_recipe_file
 
-        made, recipe = load_recipe_file(read_bytes(file).decode("utf-8", "replace"))
+        try:
+            made, recipe = load_recipe_file(read_bytes(file).decode("utf-8", "replace"))
+        except UsageError as error:
+            if "Invalid value" not in str(error):
+                raise
+            raise UsageError(
+                f'{str(error).rstrip(".")}; put quotes around a text, as in name = "…".'
+            ) from None
         if recipe is not None:
             made["recipe"] = recipe.to_mapping()
         if "minutes" in made:
@@ -77,9 +91,15 @@ def read_options(
     for tag in made.get("tags") or ():
         if tag.strip() and not services.city.known(tag):
             near = ", ".join(services.city.suggest(tag))
-            raise UsageError(f"There is no tag {tag!r} in this city; nearest: {near}.")
-    if made.get("place") and made["place"] not in services.city.places:
-        raise UsageError(f"There is no place {made['place']!r} in this city; use a code of its places.")
+            advice = f"nearest: {near}" if near else "`mycity tags suggest TEXT` shows some"
+            raise UsageError(f"There is no tag {tag!r} in this city; {advice}.")
+    if made.get("place"):
+        place = services.city.resolve_place(str(made["place"]))
+        if place is None:
+            raise UsageError(
+                f"There is no place {made['place']!r} in this city, or several are called so; give its code."
+            )
+        made["place"] = place.code
     return made
 
 
@@ -127,7 +147,30 @@ def read_bytes(file: Path) -> bytes:
         raise UsageError(f"{file} cannot be read ({error.strerror}); check the path.") from error
 
 
-def slug_of(url: str) -> str:
-    """Make a short name from an address: its host and path, and a few characters of its digest."""
-    words = re.sub(r"[^a-z0-9]+", "-", url.lower().split("//")[-1].split("?")[0]).strip("-")
-    return f"{words[:40].strip('-')}-{content_hash(url)[:6]}"
+def slug_of(url: str, taken: Collection[str] = ()) -> str:
+    """Make a short name from an address: words of its host and path; a digest only if that is taken."""
+    bare = url.lower().split("//")[-1].split("?")[0].removeprefix("www.")
+    words = [word for word in re.split(r"[^a-z0-9]+", bare) if word and word not in _COMMON]
+    short = "-".join(words)[:24].strip("-") or "source"
+    return short if short not in taken else f"{short}-{content_hash(url)[:6]}"
+
+
+def unreachable(services: Services, url: str) -> str:
+    """Say why no poll may ever ask an address, as far as it can be seen without asking; ``""`` if it may."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme.lower(), 443)
+    except ValueError:
+        return "No poll can reach it: it is no web address."
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    allowed = (one.strip().lower() for one in services.settings.allow_private.split(","))
+    if place in allowed:
+        return ""
+    advice = f"if it is an intranet source you trust, put {place} into MYCITY_ALLOW_PRIVATE"
+    if str(port) not in (one.strip() for one in services.settings.source_ports.split(",")):
+        return f"No poll can reach it: port {port} is not allowed for sources; {advice}."
+    try:
+        ip_address(host)
+    except ValueError:
+        return ""
+    return "" if is_public_address(host) else f"No poll can reach it: {host} is not public; {advice}."

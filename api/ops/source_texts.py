@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from api.jobs.trying import Trial
 from api.source_views import SourceView, why_next
 from feeds.intake.ingest import Preview
-from feeds.intake.sources import Source
+from feeds.intake.sources import POLLED, Source
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SIGNS = {"ok": "✓", "odd": "!", "bad": "✗"}
@@ -47,6 +47,8 @@ def next_text(source: Source, now: datetime, headers: Mapping[str, str] | None =
     """Say when a source is asked next and which term decided."""
     if source.paused or source.gone_at or source.held_at:
         return "-"
+    if source.next_poll_at is None and source.kind in POLLED:
+        return "now"  # as after a pause
     why = why_next(source, headers)
     return f"{ahead(source.next_poll_at, now)}{f' ({why})' if why else ''}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,8 @@ from api.web.wording import Words
 from feeds.catalogue.notices import Notice, Revision
 from feeds.catalogue.tagging import EDITOR, Tag
 from feeds.intake.sanitise import to_text
+from feeds.intake.sources import Source
+from feeds.kernel.errors import NotFoundError
 from feeds.kernel.time import local_date
 
 if TYPE_CHECKING:
@@ -60,12 +62,19 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """Another notice that this one is linked with, and how, as a sentence key."""
+    """Another notice that this one is linked with, and how, as a sentence key.
+
+    Attributes:
+        source: Who publishes it, where the title alone would not tell the two apart.
+        more: Further ones that are linked in the same way and stand in the same line.
+    """
 
     key: str
     url: str
     title: str
     lang: str
+    source: str = ""
+    more: tuple[Related, ...] = ()
 
 
 def facts(services: Services, notice: Notice, words: Words) -> list[Fact]:
@@ -176,12 +185,12 @@ def related(services: Services, notice: Notice, words: Words) -> list[Related]:
     if notice.lead_id and (lead := others.get(notice.lead_id)):
         reprint = any((link.to_id, link.kind) == (lead.id, "reprints") for link in links)
         key = "links.reprints.out" if reprint else "links.lead"
-        found.append(_related(services, key, lead, words))
+        found.append(replace(_related(services, key, lead, words), source=_publisher(services, lead, words)))
         told.add(lead.id)
-    for number, source_id in group:
-        if other := others.get(number):
-            found.append(_also(services, other, source_id, words))
-            told.add(number)
+    also = [_also(services, others[number], at, words) for number, at in group if number in others]
+    if also:
+        found.append(replace(also[0], more=tuple(also[1:])))
+    told |= {number for number, _ in group}
     for link in links:
         outward = link.from_id == notice.id
         other = others.get(link.to_id if outward else link.from_id)
@@ -200,10 +209,37 @@ def _related(services: Services, key: str, other: Notice, words: Words) -> Relat
 def _also(services: Services, other: Notice, source_id: int | None, words: Words) -> Related:
     """Name who else published it: its source, or its issuer where that has no name."""
     named = services.sources.get(source_id).name if source_id is not None else ""
-    name = named or agency_name(services.city, other, words.lang)
-    if not name:
+    if not (name := named or agency_name(services.city, other, words.lang)):
         return _related(services, "links.also", other, words)
     return Related("links.also", f"/notices/{other.id}", name, other.content.lang)
+
+
+def _publisher(services: Services, notice: Notice, words: Words) -> str:
+    """The source of a notice, or its issuer where that has no name."""
+    source = origin(services, notice)
+    return (source.name if source else "") or agency_name(services.city, notice, words.lang)
+
+
+def origin(services: Services, notice: Notice) -> Source | None:
+    """The source that a notice came from; ``None`` for one that was written here."""
+    if notice.source_id is None:
+        return None
+    try:
+        return services.sources.get(notice.source_id)
+    except NotFoundError:
+        return None
+
+
+def alike(services: Services, notice: Notice) -> list[Notice]:
+    """Return the notices, public or not, that may say the same as this one, for an editor to compare."""
+    links = services.notices.links(notice.id)
+    wanted = {
+        link.to_id if link.from_id == notice.id else link.from_id
+        for link in links
+        if link.kind in (*_SAME, "similar_to")
+    }
+    found = services.notices.many(wanted).values()
+    return sorted((other for other in found if other.state != "purged"), key=lambda other: other.id)
 
 
 def takes_likes(notice: Notice) -> bool:

@@ -8,7 +8,8 @@ address answers with something else. So each is compared with what it used to do
 
 * ``empty``, ``shrunk``: nothing, or less than a fifth, of the entries it usually has; alarms at once.
 * ``unreadable``: it answers 200, twice in a row, with something that cannot be read.
-* ``failing``: no good answer for three hours and an interval, in at least three attempts.
+* ``failing``: no good answer for three hours and an interval, in at least three attempts; or none at
+  all, where the first attempt failed.
 * ``flapping``: it works now, but 20 polls failed within a week.
 * ``silent``: entries of a source come like calls: at a rate of λ a week, none in t weeks has the chance
   e^(-λt). Below 1 in 1,000 (seven entries are missing), after nine days at least (longer than any public
@@ -88,29 +89,31 @@ class Health:
         return self.state if self.state in ALARMS else ""
 
 
-def health(source: Source, history: History, now: datetime) -> Health:
+def health(source: Source, history: History | None, now: datetime) -> Health:
     """Judge one source.
 
     Args:
         source: As it stands; an alarm it already bears goes on until what caused it is over.
-        history: Its past.
+        history: Its past; ``None`` where nobody looked it up: what needs one is then believed of the
+            alarm that is stored, so that a look at all sources costs no look at their past.
         now: When.
 
     Returns:
         The first that applies, in the order of :data:`State`.
     """
     state, numbers = _judged(source, history, now)
-    zh, en = _SENTENCES[state]
+    zh, en = _FIRST_FAILED if state == "failing" and _never_answered(source) else _SENTENCES[state]
+    weeks = history.weeks if history else ()
     return Health(
         state,
         zh.format(**numbers),
         en.format(**numbers),
-        _rate(history.weeks) if len(history.weeks) >= FEWEST_WEEKS else None,
-        history.weeks[0] if history.weeks else 0,
+        _rate(weeks) if len(weeks) >= FEWEST_WEEKS else None,
+        weeks[0] if weeks else 0,
     )
 
 
-def _judged(source: Source, history: History, now: datetime) -> tuple[State, dict[str, object]]:
+def _judged(source: Source, history: History | None, now: datetime) -> tuple[State, dict[str, object]]:
     if source.paused:
         return "paused", {}
     if source.gone_at is not None:
@@ -129,35 +132,42 @@ def _judged(source: Source, history: History, now: datetime) -> tuple[State, dic
 _Found = tuple[State, dict[str, object]] | None
 
 
-def _failing(source: Source, history: History, now: datetime) -> _Found:
+def _failing(source: Source, history: History | None, now: datetime) -> _Found:
     if source.failures >= 2 and source.last_status == 200:
         return "unreadable", {"error": source.last_error}
     bad_since = source.last_ok_at or source.created_at
     patience = OUTAGE + timedelta(seconds=source.interval_s)
-    if source.failures >= 3 and now - bad_since >= patience:
+    if _never_answered(source) or (source.failures >= 3 and now - bad_since >= patience):
         hours = int((now - bad_since).total_seconds() // _HOUR_S)
         return "failing", {"hours": hours, "failures": source.failures, "error": source.last_error}
     return None
 
 
-def _empty(source: Source, history: History, now: datetime) -> _Found:
+def _never_answered(source: Source) -> bool:
+    """Whether it was asked, and never well: people add a source and look whether it works."""
+    return source.failures > 0 and source.polls == 0 and source.last_ok_at is None
+
+
+def _empty(source: Source, history: History | None, now: datetime) -> _Found:
     if source.kind == "cap" or source.polls == 0:
         return None
-    has, usual = source.last_entries, history.usual
+    has, usual = source.last_entries, history.usual if history else 0
     numbers: dict[str, object] = {"usual": usual or "?", "has": has}
     if has == 0 and (usual or source.alarm == "empty"):
         return "empty", numbers
+    if history is None:
+        return ("shrunk", numbers) if source.alarm == "shrunk" else None
     return ("shrunk", numbers) if usual >= SMALLEST_LIST and has < usual * SHRUNK_BELOW else None
 
 
-def _silent(source: Source, history: History, now: datetime) -> _Found:
+def _silent(source: Source, history: History | None, now: datetime) -> _Found:
     if source.kind == "cap" or source.last_new_at is None or not source.url:
         return None
     quiet = now - source.last_new_at
     numbers: dict[str, object] = {"days": quiet.days}
     if source.alarm == "silent" and source.alarm_at and source.last_new_at <= source.alarm_at:
         return "silent", numbers  # its busy weeks leave the log one day; the silence is no shorter for that
-    before = history.weeks[quiet // _WEEK + 1 :]
+    before = history.weeks[quiet // _WEEK + 1 :] if history else ()
     if quiet < SHORTEST_SILENCE or len(before) < FEWEST_WEEKS:
         return None
     missing = _rate(before) * (quiet / _WEEK)
@@ -165,18 +175,20 @@ def _silent(source: Source, history: History, now: datetime) -> _Found:
     return ("silent", numbers) if missing >= MISSING and quiet > longest else None
 
 
-def _flapping(source: Source, history: History, now: datetime) -> _Found:
+def _flapping(source: Source, history: History | None, now: datetime) -> _Found:
+    if history is None:
+        return ("flapping", {"failed": f"≥{FLAPS}"}) if source.alarm == "flapping" else None
     return ("flapping", {"failed": history.failed}) if history.failed >= FLAPS else None
 
 
-def _overdue(source: Source, history: History, now: datetime) -> _Found:
+def _overdue(source: Source, history: History | None, now: datetime) -> _Found:
     due = source.next_poll_at
     if not source.url or due is None or now - due < OVERDUE:
         return None
     return "overdue", {"hours": int((now - due).total_seconds() // _HOUR_S)}
 
 
-_RULES: tuple[Callable[[Source, History, datetime], _Found], ...] = (
+_RULES: tuple[Callable[[Source, History | None, datetime], _Found], ...] = (
     _failing, _empty, _overdue, _silent, _flapping,
 )  # fmt: skip
 
@@ -195,6 +207,10 @@ def _longest_gap(weeks: Sequence[int]) -> int:
     return longest
 
 
+_FIRST_FAILED = (
+    "第一次抓取就失败，至今没有成功过：{error}",
+    "The first poll failed, and none has worked yet: {error}",
+)
 _SENTENCES: dict[State, tuple[str, str]] = {
     "fine": ("正常。", "Works."),
     "new": ("尚无成功抓取。", "No good answer yet."),

@@ -40,8 +40,8 @@ from feeds.kernel.ids import content_hash
 MIN_INTERVAL_S = SHORTEST_S
 LEASE_S = 600
 _CHANGEABLE = frozenset(
-    ("name", "kind", "url", "agency", "lang", "timezone", "licence", "place", "trust", "interval_s", "recipe",
-     "rules", "tags", "release", "full_text")
+    ("slug", "name", "kind", "url", "agency", "lang", "timezone", "licence", "place", "trust", "interval_s",
+     "recipe", "rules", "tags", "release", "full_text")
 )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ class SourceStore:
         Raises:
             NotFoundError: If there is no such source.
             UsageError: If there is no such setting, or its value does not fit.
-            ConflictError: If another source has the address.
+            ConflictError: If another source has the address or the short name.
         """
         if unknown := sorted(set(settings) - _CHANGEABLE):
             raise UsageError(f"A source has no setting {unknown[0]!r} that can be changed.")
@@ -110,6 +110,8 @@ class SourceStore:
             now = _one(connection, slug)
             beside = {"kind": now.kind, "url": now.url, "recipe": now.recipe}
             made = {name: checked(beside | settings)[name] for name in settings}
+            if made.get("slug", slug) != slug:
+                _refuse_slug(connection, made["slug"])
             if "url" in made and made["url"] != now.url:
                 _refuse_url(connection, made["url"], now.id)
                 made |= {"gone_at": None, "moved_to": "", "moved_count": 0, "failures": 0, "last_error": ""}
@@ -326,10 +328,18 @@ class SourceStore:
             return _update(connection, source_id, held)
 
     def release(self, slug: str, *, at: datetime) -> Source:
-        """Let a held source go on: its next poll is taken whole, as archive, and is due at once."""
+        """Let a held source go on: its next poll is taken whole, as archive, and is due at once.
+
+        Raises:
+            NotFoundError: If there is none.
+            ConflictError: If it is not held: what it says next would be archive, and nobody would be told.
+        """
         with self._db.write() as connection:
+            held = _one(connection, slug)
+            if held.held_at is None:
+                raise ConflictError(f"{slug} is not held; there is nothing to release.")
             fresh = {"held_at": None, "polls": 0, "last_error": "", "next_poll_at": at}
-            return _update(connection, _one(connection, slug).id, fresh | _reread())
+            return _update(connection, held.id, fresh | _reread())
 
     # -- health and housekeeping -----------------------------------------------------------------
 

@@ -191,7 +191,15 @@ def test_pause_release_and_nothing_to_change(shell: Shell) -> None:
     assert shell.json("sources", "list")["sources"][0]["state"] == "paused"
     assert "polled again" in shell("sources", "pause", "shili", "--resume")
     assert "Say what to change" in shell("sources", "change", "shili", code=2)
-    assert "taken as archive" in shell("sources", "release", "shili")
+    assert "shili is not held; there is nothing" in shell("sources", "release", "shili", code=1)
+    assert "│ now" in shell("sources", "list")
+    shell("sources", "poll", "shili")
+    renamed = shell("sources", "change", "shili", "--slug", "gongbao", "--release", "review")
+    assert "slug" in renamed and "of gongbao; it is due now" in renamed
+    shell("sources", "change", "gongbao", "--slug", "shili")
+    shell("sources", "add", says(shell, "/more.xml", feed("停电通知", prefix="m")))
+    assert "127-0-0-1" in {one["slug"][:9] for one in shell.json("sources", "list")["sources"]}
+    assert "must be of a-z" in shell("sources", "change", "shili", "--slug", "Not A Slug", code=2)
     assert "already taken" in shell("sources", "add", url, "--slug", "other", code=1)
 
 
@@ -245,9 +253,13 @@ def test_opml_goes_in_once_and_comes_out_again(shell: Shell, tmp_path: Path) -> 
     url = says(shell, "/feed.xml", feed("停水通知"))
     file = tmp_path / "feeds.opml"
     file.write_text(OPML.replace("{one}", url), encoding="utf-8")
-    assert "2 would be added, 0 were there already, 0 failed." in shell(
-        "sources", "import-opml", str(file), "--dry-run"
-    )
+    told = shell("sources", "import-opml", str(file), "--dry-run")
+    assert "2 would be added, 0 were there already, 2 left out, 0 failed." in told
+    assert "port 9" in told and "1 of them can never be polled" in told
+    left = [
+        row for row in shell.json("sources", "import-opml", str(file), "--dry-run")["feeds"] if row["why"]
+    ]
+    assert ("left out", "公报", url) in {(row["result"], row["feed"], row["address"]) for row in left}
     assert shell.json("sources", "list")["sources"] == [] and shell.web.asked == []
     rows = shell.json("sources", "import-opml", str(file))["feeds"]
     assert sorted(row["result"] for row in rows) == ["added", "added", "left out", "left out"]
@@ -272,6 +284,70 @@ CAP = """<alert xmlns="urn:oasis:names:tc:emergency:cap:1.2"><identifier>SL-1</i
 def test_a_warning_comes_from_a_file(shell: Shell, tmp_path: Path) -> None:
     file = tmp_path / "warning.cap"
     file.write_text(CAP, encoding="utf-8")
-    assert "1 new, 0 changed" in shell("alert", str(file))
+    told = shell("alert", str(file))
+    assert "1 new, 0 changed" in told and "emergency" in told and "2026-10-12 22:00" in told
     assert shell.json("alert", str(file))["new"] == 0
+    late = tmp_path / "late.cap"
+    late.write_text(CAP.replace("SL-1", "SL-2").replace("T22:00", "T09:55"), encoding="utf-8")
+    [row] = shell.json("alert", str(late))["notices"]
+    assert row["told"] == "nobody: it ended on 2026-10-12 09:55" and row["people"] == 0
+    drill = tmp_path / "drill.cap"
+    drill.write_text(CAP.replace("Actual", "Exercise"), encoding="utf-8")
+    told = shell("alert", str(drill), code=1)
+    assert "not-actual" in told and "Nothing of drill.cap was published" in told
+    assert shell.json("alert", str(drill), code=1)["notices"] == []
     assert "cannot be read" in shell("alert", str(tmp_path / "none.cap"), code=2)
+
+
+def test_a_warning_is_sent_at_once(shell: Shell, tmp_path: Path) -> None:
+    shell("profiles", "new", "--role", "citizen", "--place", "柘渡区=home", "--email", "me@shili.example")
+    file = tmp_path / "warning.cap"
+    file.write_text(CAP, encoding="utf-8")
+    done = shell.json("alert", str(file))
+    [row] = done["notices"]
+    assert (done["editions"], row["people"], row["told"]) == (1, 1, "1 people")
+    assert done["messages"]["email"] == 1 and done["sent"] >= 1
+
+
+def test_a_recipe_that_matches_nothing_is_not_added(shell: Shell, tmp_path: Path) -> None:
+    url = says(shell, "/list.html", PAGE.replace("list", "rows"), Content_Type="text/html; charset=utf-8")
+    file = tmp_path / "water.toml"
+    file.write_text(RECIPE.replace("{url}", url), encoding="utf-8")
+    assert "! no-items:" in shell("sources", "add", "--file", str(file), "--dry-run", code=1)
+    assert "nothing was added" in shell("sources", "add", "--file", str(file), code=1)
+    told = shell("sources", "test", "--file", str(file), url, code=1)
+    assert "✗ entries" in told
+    assert shell.json("sources", "list")["sources"] == []
+    assert "Added shili-water" in shell("sources", "add", "--file", str(file), "--force")
+    told = shell("sources", "test", url, code=1)
+    assert told.startswith("This is the address of source shili-water")
+    file.write_text(RECIPE.replace('"shili-water"', "shili-water"), encoding="utf-8")
+    assert "put quotes around a text" in shell("sources", "add", "--file", str(file), code=2)
+
+
+def test_a_poll_says_what_there_was_and_what_there_was_not(shell: Shell) -> None:
+    shell.web.routes["/feed.xml"] = with_validators(feed("停水通知"), '"v1"')
+    shell("sources", "add", shell.web.url("/feed.xml"), "--slug", "shili", "--place", "柘渡")
+    shell("sources", "poll")
+    assert "not modified" in shell("sources", "poll", "shili")
+    assert "Nothing is due; the next is shili, in " in shell("sources", "poll")
+    shell("sources", "pause", "shili")
+    assert "shili is paused" in shell("sources", "poll", "shili", code=1)
+    assert "no source is waiting" in shell("sources", "poll")
+
+
+def test_a_preview_fits_a_narrow_terminal(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    url = says(
+        shell, "/feed.xml", feed(*[f"第{number}号关于调整居民用水价格的通知" * 3 for number in range(30)])
+    )
+    told = shell("sources", "add", url, "--dry-run")
+    assert "2026-10-10" in told and "… 10 more" in told and "30 new" in told and url not in told
+    assert len(shell.json("sources", "add", url, "--dry-run")["entries"]) == 30
+
+
+def test_what_a_plain_feed_is_not(shell: Shell) -> None:
+    assert "--kind cap" in shell("sources", "test", says(shell, "/w.cap", CAP), code=1)
+    assert "--kind json" in shell("sources", "test", says(shell, "/l.json", '[{"a": 1}]'), code=1)
+    told = shell("sources", "add", says(shell, "/f.xml", feed("x")), "--tag", "theme:9999", code=2)
+    assert "nearest: ." not in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,13 +10,19 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from selectolax.lexbor import LexborHTMLParser
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from api import source_views
+from api.ops import doctor
+from api.web.wording import words
 from api.wiring import Services
 from feeds.catalogue.identity import Likeness
 from feeds.catalogue.notices import NewNotice, NoticeContent
+from feeds.intake.health import ALARMS
+from feeds.intake.poll_log import source_poll
 from feeds.intake.sources import Source
+from feeds.intake.sources import source as source_table
 from feeds.intake.types import Fetched
 from tests import webfixture
 from tests.integration.test_cli_sources import feed
@@ -112,7 +119,7 @@ def test_alarms_stand_first_and_are_words_not_colours(desk: TestClient) -> None:
     states = words_of(page, ".sources .badge")
     assert set(states[:4]) == {"警报：突然变空", "警报：抓不到", "警报：待放行", "警报：已停用"}
     assert "突然没有条目（平常约 12 条）" in page and "近一周5条，平常3.6条" in page
-    assert "feed.xml 答复 500。" in page and "“柘渡区人民政府”有12条内容" in page
+    assert "feed.xml 答复 500：对方服务器出错。" in page and "“柘渡区人民政府”有12条内容" in page
     assert len(words_of(desk.get("/editor/sources?show=alarms").text, ".sources tbody tr")) == 4
     front = desk.get("/editor/").text
     assert "4个有警报" in front
@@ -269,8 +276,13 @@ def test_a_notice_and_its_duplicates_name_each_other(made: Services, desk: TestC
     told = words_of(browser.get(f"/notices/{lead.id}").text, ".related li")
     assert f"同时发布： {bureau.name}" in told and "可能相同： 水价说明" in told
     assert sum("同时发布" in line for line in told) == 1, told
+    bulletin = made.sources.by_slug("bulletin")
+    made.notices.add([NewNotice(lead.content, bulletin.id, "b1", likeness=like)], at=now)
+    told = words_of(browser.get(f"/notices/{lead.id}").text, ".related li")
+    assert f"同时发布： {bureau.name}、{bulletin.name}" in told, told
     back = words_of(browser.get(f"/notices/{twin}").text, ".related li")
-    assert back[0].startswith("同一公告，以此为准：") and len(back) == 1
+    first = made.sources.get(lead.source_id or 0).name
+    assert back[0].startswith("同一公告，以此为准：") and back[0].endswith(f"（{first}）") and len(back) == 1
     english = words_of(visitor(made, "en").get(f"/notices/{kin}").text, ".related li")
     assert english[0].startswith("Possibly the same:")
 
@@ -318,3 +330,118 @@ def test_views_know_why_the_next_poll_is_then(made: Services) -> None:
     assert source_views.why_next(made.sources.by_slug("power")) == "errors"
     assert source_views.why_next(made.sources.by_slug("old")) == "gone"
     assert source_views.alarms(made) == 4
+
+
+def test_list_desk_and_figures_tell_the_same_alarms(made: Services) -> None:
+    stock(made)
+    now = made.clock.now()
+    lived(made, "resting", [4] * 13)
+    made.sources.pause("resting", False)
+    answered(made, "resting", now, entries=2, body=BODY + b"   ")  # of usually twelve
+    lived(made, "fresh", [0] * 13)
+    add(made, "flaps", "示例市林业局")
+    lived(made, "flaps", [4] * 13)
+    for minutes in range(25, 0, -1):
+        flaps, at = made.sources.by_slug("flaps"), now - timedelta(hours=3, minutes=minutes)
+        made.sources.record_failure(flaps, at=at, error="broken", status=500)
+    answered(made, "flaps", now, new=1, body=BODY + b"    ")
+    add(made, "quiet", "示例市档案局")
+    lived(made, "quiet", [20] * 10)
+    quiet = made.sources.by_slug("quiet")
+    with made.database.write() as connection:
+        connection.execute(
+            update(source_table)
+            .where(source_table.c.id == quiet.id)
+            .values(last_new_at=now - timedelta(days=30))
+        )
+        row = source_poll.c
+        connection.execute(
+            update(source_poll)
+            .where(row.source_id == quiet.id, row.at > now - timedelta(days=30))
+            .values(new=0)
+        )
+    add(made, "broken", "示例市园林局", days=0)
+    made.sources.record_failure(made.sources.by_slug("broken"), at=now, error="It broke.", status=0)
+    made.sources.check_health(now)
+    listed = {one.source.slug: one.health.state for one in source_views.overview(made)}
+    assert {"shrunk", "flapping", "silent", "empty", "failing", "held", "gone"} <= set(listed.values()), (
+        listed
+    )
+    assert listed["broken"] == "failing"
+    alarms = {slug: state for slug, state in listed.items() if state in ALARMS}
+    assert source_views.alarms(made) == len(alarms)
+    figures = visitor(made, client=("127.0.0.1", 50000)).get("/metrics").text
+    told = re.findall(r'mycity_source_alarm\{alarm="(\w+)",source="([\w-]+)"\} 1.0', figures)
+    assert {slug: state for state, slug in told} == alarms
+    for state in set(listed.values()):
+        count = list(listed.values()).count(state)
+        assert f'mycity_sources{{state="{state}"}} {count}.0' in figures, state
+
+
+def test_the_review_queue_names_where_a_notice_came_from(made: Services, desk: TestClient) -> None:
+    water, lead = made.sources.by_slug("water"), find(made, "用水第一级价格")
+    content = replace(lead.content, title="【示例】水价说明", url="https://water.shili.example/7.html")
+    maybe = Likeness(lead.id, "similar_to", "titles are alike")
+    held = NewNotice(content, water.id, "w7", state="in_review", reason="review-source", likeness=maybe)
+    [number] = made.notices.add([held], at=made.clock.now())
+    for where in ("/editor/?tab=review", f"/editor/notices/{number}"):
+        page = desk.get(where).text
+        check_bones(page)
+        assert '<a href="/editor/sources/water">' in page and "（water）" in page
+        assert f'href="{content.url}"' in page
+        assert f"可能相同： 第{lead.id}号" in " ".join(words_of(page, ".meta"))
+
+
+def test_two_sources_of_one_name_can_be_told_apart(made: Services, desk: TestClient) -> None:
+    add(made, "bulletin-2", "示例市公报", days=0)
+    page = desk.get("/editor/sources").text
+    assert {"bulletin", "bulletin-2"} <= set(words_of(page, ".sources .slug"))
+    assert page.count("历史不足一周") == 1
+
+
+def test_a_source_that_never_answered_says_why(made: Services, desk: TestClient) -> None:
+    add(made, "wrong", "示例市园林局", days=0)
+    url = "https://wrong.shili.example/feed.xml"
+    error = f"{url} is a web page, not a feed; look for the address of its feed."
+    made.sources.record_failure(made.sources.by_slug("wrong"), at=made.clock.now(), error=error, status=200)
+    page = desk.get("/editor/sources/wrong").text
+    assert "警报：抓不到" in page and f"第一次抓取就失败，至今没有成功过：{url} 是网页，不是订阅源。" in page
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("U answered 404 instead of 200; check it.", "U 答复 404：没有这一页，请核对地址。"),
+        ("U answered 429 instead of 200; wait, in 60 seconds at the earliest.", "U 答复 429：对方嫌问得太勤"),
+        ("U answered 418 instead of 200.", "U 答复 418。"),
+        ("U did not answer in time: nothing came for 10 seconds.", "U 超时没有答复。"),
+        (
+            "U cannot be reached: its certificate is not accepted: it has expired; its owner …",
+            "U 的证书已过期",
+        ),
+        ("U cannot be reached: TLS does not come about (wrong version); check …", "U 的加密连接（TLS）"),
+        ("U cannot be reached: nobody listens on 1.2.3.4 port 80; check the port and …", "U 拒绝连接"),
+        ("U cannot be reached: the name x.example is not known (no); check it.", "U 的域名 x.example 查不到"),
+        ("U is an error page (系统错误), not JSON; look at it in a browser.", "U 是一个出错页面"),
+        ("U is a web page (首页), not a CSV; look at it in a browser.", "U 是网页，不是 CSV"),
+        (
+            "In U most rows have no title where the recipe looks for it ('标题'); its layout may have changed.",
+            "U 的多数条目在读取方法指定的位置（标题）没有标题",
+        ),
+        ("Changed by its publisher", "发布方已更改"),
+    ],
+)
+def test_stored_errors_are_said_in_chinese(error: str, said: str) -> None:
+    assert words("zh").explain(ValueError(error)).startswith(said)
+    assert words("en").explain(ValueError(error)) == error
+
+
+def test_the_doctor_names_what_waits(made: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock(made)
+    monkeypatch.setenv("MYCITY_NOW", made.clock.now().isoformat())
+    content = NoticeContent(title="【示例】待审公告")
+    made.notices.add([NewNotice(content, 1, "g", state="in_review", reason="x")], at=made.clock.now())
+    found = {item.name: item for item in doctor.examine(made.settings)}
+    assert found["sources"].status == "note" and "water (empty)" in found["sources"].message
+    assert found["desk"].message.startswith("Waiting for an editor: 1 notices, 0 upstream changes")
+    assert found["queue"].status == "ok"

@@ -130,3 +130,11 @@ def test_open_quotes_everywhere_stay_quick() -> None:
 def test_no_text_breaks_it(text: str) -> None:
     parsed = read("标题,链接\n" + text)
     assert all(entry.fields.get("title") or entry.fields.get("url") for entry in parsed.entries)
+
+
+def test_a_renamed_title_column_is_no_list_of_addresses() -> None:
+    with pytest.raises(BadInputError, match=r"no column '标题' for the title \(its columns: 题目, 链接\)"):
+        read("题目,链接\n停水,/1\n")
+    with pytest.raises(BadInputError, match=r"most rows have no title .* \('标题'\); its layout"):
+        read("标题,链接\n" + "".join(f",/{n}\n" for n in range(3)))
+    assert len(read("标题,链接\n停水,/1\n,/2\n").entries) == 2

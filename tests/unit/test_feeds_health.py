@@ -56,6 +56,9 @@ def since(days: int, per_week: int = 20) -> History:
         ({"failures": 3, "last_status": 0, "last_ok_at": ago(hours=4)}, USUAL, "failing"),
         ({"failures": 2, "last_status": 0, "last_ok_at": ago(days=4)}, USUAL, "fine"),
         ({"failures": 3, "last_status": 404, "last_ok_at": None}, USUAL, "failing"),
+        # A new source whose first poll failed; one that an editor released starts at no polls, too.
+        ({"failures": 1, "polls": 0, "last_ok_at": None, "last_status": 0}, History(), "failing"),
+        ({"failures": 1, "polls": 0, "last_status": 0}, History(), "new"),
         # It answers, twice in a row, with something else.
         ({"failures": 1, "last_status": 200}, USUAL, "fine"),
         ({"failures": 2, "last_status": 200}, USUAL, "unreadable"),
@@ -101,9 +104,19 @@ def since(days: int, per_week: int = 20) -> History:
         ({"next_poll_at": ago(hours=6)}, USUAL, "overdue"),
         ({"next_poll_at": ago(hours=5)}, USUAL, "fine"),
         ({"next_poll_at": None}, USUAL, "fine"),
+        # Without a look at its past, the alarm that is stored is believed.
+        ({"alarm": "shrunk", "last_entries": 5}, None, "shrunk"),
+        ({"alarm": "shrunk", "last_entries": 5}, USUAL, "shrunk"),
+        ({"alarm": "shrunk"}, USUAL, "fine"),
+        ({"alarm": "flapping"}, None, "flapping"),
+        ({"alarm": "flapping"}, USUAL, "fine"),
+        ({"alarm": "empty", "last_entries": 0}, None, "empty"),
+        ({"alarm": "silent", "alarm_at": ago(days=1), "last_new_at": ago(days=20)}, None, "silent"),
+        ({"alarm": "held"}, None, "fine"),
+        ({}, None, "fine"),
     ],
 )
-def test_states(changes: dict[str, Any], history: History, state: str) -> None:
+def test_states(changes: dict[str, Any], history: History | None, state: str) -> None:
     found = health(replace(GOOD, **changes), history, NOW)
     assert found.state == state
     assert found.alarm == (state if state in ALARMS else "")
@@ -125,5 +138,9 @@ def test_the_sentence_says_what_happened() -> None:
     found = health(replace(GOOD, last_entries=0), USUAL, NOW)
     assert "usually about 30" in found.en and "平常约 30 条" in found.zh
     assert (found.per_week, found.this_week) == (20.0, 20)
+    first = health(
+        replace(GOOD, polls=0, last_ok_at=None, failures=1, last_error="It answered 404."), History(), NOW
+    )
+    assert first.zh == "第一次抓取就失败，至今没有成功过：It answered 404."
     young = health(GOOD, History((3, 4)), NOW)
     assert (young.per_week, young.this_week) == (None, 3)

@@ -154,3 +154,36 @@ def test_no_page_breaks_it(page: str) -> None:
     except BadInputError:
         return
     assert all(entry.fields.get("title") or entry.fields.get("url") for entry in parsed.entries)
+
+
+def test_a_renamed_title_is_no_list_of_addresses() -> None:
+    rows = "".join(f'<li><a href="/{n}"></a><b>第{n}号公告</b></li>' for n in range(5))
+    with pytest.raises(BadInputError, match=r"most rows have no title .* \('a@title \| a'\)"):
+        read(f"<ul>{rows}</ul>")
+    few = '<li><a href="/1"></a></li><li><a href="/2"></a></li><li><a href="/3">第3号公告</a></li>'
+    assert len(read(f"<ul>{few}</ul>").entries) == 3  # two are a slip
+    assert len(read(f"<ul>{rows}</ul>", fields={"url": "a@href"}).entries) == 5  # none was promised
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (
+            "<ul class=nav><li><a href=/a>首页</a></li></ul><ul class='newdesign wide x'>"
+            + "".join(f"<li><span><a href=/{n}>第{n}号公告</a></span></li>" for n in range(40))
+            + "</ul>",
+            "the answer is a web page that has 40 `li` in `ul.newdesign.wide`; compare `items` with it.",
+        ),
+        (
+            "<table id=list>"
+            + "".join(f"<tr><td><a href=/{n}>甲</a></td></tr>" for n in range(4))
+            + "</table>",
+            "that has 4 `tr` in `table#list > tbody`;",
+        ),
+        ("<p>今天没有公告</p>", "the answer is a web page; compare `items` with it."),
+        ("<title>404 Not Found</title><p>404</p>", "the answer is an error page (404 Not Found)."),
+    ],
+)
+def test_a_page_without_the_items_says_what_it_has(page: str, said: str) -> None:
+    [oddity] = read(page, items=".olddesign li").oddities
+    assert oddity.problem == "no-items" and said in oddity.message

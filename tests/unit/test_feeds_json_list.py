@@ -194,3 +194,13 @@ def test_no_bytes_break_it(body: bytes) -> None:
         read(body)
     except BadInputError as error:
         assert URL in str(error)
+
+
+def test_a_renamed_title_is_no_list_of_addresses() -> None:
+    rows = [{"name": f"第{n}号公告", "url": f"https://www.shili.example/{n}"} for n in range(5)]
+    with pytest.raises(BadInputError, match=r"most rows have no title .* \('title'\); its layout"):
+        read(rows)
+    assert titles([*rows[:2], {"title": "停水", "url": "/3"}, {"title": "停电", "url": "/4"}])[2:] == [
+        "停水",
+        "停电",
+    ]

@@ -100,6 +100,8 @@ def desk(request: Request, tab: str = "") -> Response:
         alarms=source_views.alarms(services),
         changes=services.notices.count_pending(),
         why_held=lambda notice: sourceview.hold_reason(notice.reason, words),
+        origin=lambda notice: noticeview.origin(services, notice),
+        alike=lambda notice: noticeview.alike(services, notice),
     )
 
 
@@ -252,6 +254,8 @@ def _show_notice(request: Request, notice: Notice, *, status: int = 200, **more:
         revisions=revisions,
         log=log,
         names=names,
+        origin=noticeview.origin(services, notice),
+        alike=noticeview.alike(services, notice),
         why_held=sourceview.hold_reason(notice.reason, words) if notice.state == "in_review" else "",
         tab="",
         **values,

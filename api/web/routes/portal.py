@@ -91,6 +91,7 @@ def notice_page(request: Request, notice_id: str) -> Response:
         title=title,
         title_lang=title_lang,
         change=change,
+        change_note=words.explain(ValueError(change[1].note)) if change else "",
         changes=noticeview.compare_revisions(*change) if change else {},
         badge=listing.badge(notice, words, services),
         facts=noticeview.facts(services, notice, words),

@@ -38,7 +38,8 @@ def parse_csv_list(body: bytes, headers: Mapping[str, str], url: str, recipe: Re
         Entries in the order of the file; their ``line`` is the line of the file on which the row begins.
 
     Raises:
-        BadInputError: If it is too long, no table, or has none of the columns for title and url.
+        BadInputError: If it is too long, no table, has no column for the title (or none for the url where
+            the recipe takes no title), or most rows have no title.
     """
     if len(body) > MAX_SIZE:
         raise BadInputError(f"{url} has {len(body)} bytes; a list of at most {MAX_SIZE} is read.")
@@ -170,7 +171,7 @@ def _cells(lines: Sequence[str], delimiter: str) -> list[str] | None:
 
 
 def _check_columns(table: _Table, recipe: Recipe, url: str, oddities: list[Oddity]) -> None:
-    """Name the columns that are not there; without title and url the table is something else."""
+    """Name the columns that are not there; without that of the title the table is something else."""
     missing = []
     for name, take in recipe.fields.items():
         columns = take.expressions()
@@ -178,6 +179,11 @@ def _check_columns(table: _Table, recipe: Recipe, url: str, oddities: list[Oddit
             missing.append(name)
             message = f"There is no column {' or '.join(columns)!r} for {name}; it stays empty."
             oddities.append(Oddity(0, name, "no-column", message))
+    has = ", ".join(table.names)[:120] or "none"
     if all(name in missing for name in ("title", "url") if name in recipe.fields):
-        has = ", ".join(table.names)[:120] or "none"
         raise BadInputError(f"{url} has no column for title or url (its columns: {has}); mend the recipe.")
+    if "title" in missing:
+        title = " | ".join(recipe.fields["title"].expressions())[:120]
+        raise BadInputError(
+            f"{url} has no column {title!r} for the title (its columns: {has}); its layout may have changed."
+        )

@@ -14,7 +14,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from feeds.intake.charset import decode
 from feeds.intake.parsers.list_rows import MAX_SIZE, entries_of
-from feeds.intake.parsers.refusals import what_page
+from feeds.intake.parsers.refusals import repeated, what_page
 from feeds.intake.recipe_fields import Find
 from feeds.intake.recipes import Recipe, html_place
 from feeds.intake.sanitise import too_deep
@@ -38,10 +38,11 @@ def parse_html_list(body: bytes, headers: Mapping[str, str], url: str, recipe: R
 
     Returns:
         Entries in the order of the page. A selector that matches nothing gives none and says what
-        came instead (``no-items``): an error page, a login, a check for browsers, a shell for scripts.
+        came instead (``no-items``): an error page, a login, a check for browsers, a shell for scripts; of
+        a page with another list, where that stands.
 
     Raises:
-        BadInputError: If it is too long, nested too deep, or no page at all.
+        BadInputError: If it is too long, nested too deep, no page at all, or most items have no title.
     """
     if len(body) > MAX_SIZE:
         raise BadInputError(f"{url} has {len(body)} bytes; a list of at most {MAX_SIZE} is read.")
@@ -55,10 +56,18 @@ def parse_html_list(body: bytes, headers: Mapping[str, str], url: str, recipe: R
     tree = LexborHTMLParser(text)
     items = tree.css(recipe.items)[:MAX_ITEMS_SEEN] if tree.root is not None else []
     if not items:
-        message = f"Nothing matches {recipe.items[:80]!r}: the answer is {what_page(text)}."
+        message = f"Nothing matches {recipe.items[:80]!r}: the answer is {_what_came(text, tree)}."
         oddities.append(Oddity(0, "items", "no-items", message))
-    entries, more = entries_of(recipe, _finders(items), _base(tree, url))
+    entries, more = entries_of(recipe, _finders(items), _base(tree, url), url=url)
     return Parsed(_title(tree), url, _lang(tree), entries, (*oddities, *more), format="HTML list")
+
+
+def _what_came(text: str, tree: LexborHTMLParser) -> str:
+    page = what_page(text)
+    if not page.startswith("a web page"):
+        return page
+    other = repeated(tree)
+    return f"{page} that {other}; compare `items` with it" if other else f"{page}; compare `items` with it"
 
 
 def _finders(items: list[LexborNode]) -> Iterator[tuple[int, Find | str]]:

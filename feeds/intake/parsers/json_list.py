@@ -43,7 +43,7 @@ def parse_json_list(body: bytes, headers: Mapping[str, str], url: str, recipe: R
         (``no-items``), with the answer's own words where it has any.
 
     Raises:
-        BadInputError: If it is too long, no JSON, or nested too deep.
+        BadInputError: If it is too long, no JSON, nested too deep, or most items have no title.
     """
     if len(body) > MAX_SIZE:
         raise BadInputError(f"{url} has {len(body)} bytes; a list of at most {MAX_SIZE} is read.")

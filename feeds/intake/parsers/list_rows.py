@@ -7,7 +7,7 @@ Pure. Called by the list parsers only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo
@@ -16,9 +16,11 @@ from feeds.intake.dates import date_text
 from feeds.intake.recipe_fields import DATES, LISTS, Find, WrongTypeError
 from feeds.intake.recipes import Recipe
 from feeds.intake.types import Oddity, RawEntry
+from feeds.kernel.errors import BadInputError
 
 MAX_SIZE = 20_000_000  # bytes
 MAX_VALUE = 200_000  # characters of one field
+FEWEST_UNTITLED = 3  # rows; one or two without a title are a slip of their writer
 _BREAKS = re.compile(r"[\t\r\n]")  # browsers pass them over too
 _NO_LINK = ("javascript:", "mailto:", "tel:", "data:", "about:", "vbscript:", "#")
 # In which forms a date may stand is known when the source's zone is; here it need only be one somewhere.
@@ -26,7 +28,7 @@ ANYWHERE = tuple(map(ZoneInfo, ("UTC", "Asia/Taipei", "Europe/London")))
 
 
 def entries_of(
-    recipe: Recipe, items: Iterable[tuple[int, Find | str]], base: str
+    recipe: Recipe, items: Iterable[tuple[int, Find | str]], base: str, *, url: str = ""
 ) -> tuple[tuple[RawEntry, ...], list[Oddity]]:
     """Make entries of a list's items.
 
@@ -35,10 +37,15 @@ def entries_of(
         items: Position (from 1) and how to find a text in the item; a text instead says why the item
             cannot be read.
         base: Address that relative links are resolved against, unless the recipe has its own.
+        url: Of the answer, for people; without it ``base``.
 
     Returns:
         Entries in the order of the list, and what was odd. An item without title and address is
         dropped; one that the recipe skips leaves no trace; an address that comes twice is kept.
+
+    Raises:
+        BadInputError: If most entries, and at least three, lack the title that the recipe promises: the
+            list has a new layout, and what is stored must not be overwritten with less.
     """
     reader = _Reader(recipe, recipe.base or base)
     for position, item in items:
@@ -47,7 +54,19 @@ def entries_of(
             reader.oddities.append(Oddity(position, "", "too-many", message))
             break
         reader.read(position, item)
+    _check_titles(recipe, reader.entries, url or base)
     return tuple(reader.entries), reader.oddities
+
+
+def _check_titles(recipe: Recipe, entries: Sequence[RawEntry], url: str) -> None:
+    take = recipe.fields.get("title")
+    untitled = sum(not entry.fields.get("title") for entry in entries) if take else 0
+    if take is None or untitled < FEWEST_UNTITLED or untitled * 2 <= len(entries):
+        return
+    raise BadInputError(
+        f"In {url} most rows have no title where the recipe looks for it "
+        f"({' | '.join(take.expressions())[:120]!r}); its layout may have changed."
+    )
 
 
 class _Reader:

@@ -7,10 +7,14 @@ the list parsers.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 
-from selectolax.lexbor import LexborHTMLParser
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 MAX_LOOKED_AT = 200_000  # characters
+MAX_LINKS = 3_000
+FEWEST_ROWS = 3
+_ABOVE = 4  # elements around a link that may be its row
 _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (what, re.compile(words, re.IGNORECASE))
     for what, words in (
@@ -62,3 +66,41 @@ def what_page(markup: str) -> str:
     if not text:
         return f"an empty page that a script would fill{shown}" if scripts else f"an empty page{shown}"
     return f"a web page{shown}"
+
+
+def repeated(tree: LexborHTMLParser) -> str:
+    """Say where most rows with links stand: ``has 40 `li` in `ul.news```; ``""`` where there are no three.
+
+    Rows are children of one parent with the same tag; of equally many the first on the page count.
+    """
+    rows: dict[tuple[int, str], set[int]] = defaultdict(set)
+    parents: dict[int, LexborNode] = {}
+    for link in tree.css("a[href]")[:MAX_LINKS]:
+        row = link
+        for _ in range(_ABOVE):
+            parent = row.parent
+            if parent is None or row.tag in ("body", "html"):
+                break
+            parents[parent.mem_id] = parent
+            rows[parent.mem_id, row.tag or ""].add(row.mem_id)
+            row = parent
+    (where, tag), found = max(rows.items(), key=lambda one: len(one[1]), default=((0, ""), set[int]()))
+    return f"has {len(found)} `{tag}` in `{_selector(parents[where])}`" if len(found) >= FEWEST_ROWS else ""
+
+
+def _selector(node: LexborNode) -> str:
+    """A selector for an element, in a few words; of one without a name, its parent's is told too."""
+    said = _named(node)
+    above = node.parent
+    if said == node.tag and above is not None and above.tag not in ("body", "html", "-undef"):
+        return f"{_named(above)} > {said}"
+    return said
+
+
+def _named(node: LexborNode) -> str:
+    attributes = node.attributes
+    tag = node.tag or ""
+    if name := (attributes.get("id") or "").strip():
+        return f"{tag}#{name[:40]}" if re.fullmatch(r"[\w-]+", name) else tag
+    words = [word for word in (attributes.get("class") or "").split() if re.fullmatch(r"[\w-]+", word)]
+    return "".join([tag, *(f".{word[:40]}" for word in words[:2])])
