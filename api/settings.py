@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     poll_per_host: int = Field(
         2, ge=1, le=64, description="How many requests one host gets at the same time from us."
     )
+    source_mb: int = Field(
+        8, ge=1, le=100, description="Most megabytes of one answer of a source, before and after unpacking."
+    )
     source_ports: str = Field(
         "80,443", description="Ports that addresses of sources may have; intranet sources are named instead."
     )

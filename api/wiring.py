@@ -195,6 +195,8 @@ class Services:
                 part.strip() for part in self.settings.allow_private.split(",") if part.strip()
             ),
             allowed_ports=tuple(int(part) for part in self.settings.source_ports.split(",") if part.strip()),
+            max_wire=self.settings.source_mb * 1_000_000,
+            max_body=self.settings.source_mb * 1_000_000,
             clock=self.clock,
             gate=self.gate,
         )

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from api.jobs.alerts import tell
+from api.jobs.alerts import AlertReport, take_file, tell
+from api.jobs.digests import send
 from api.ops import console
 from api.wiring import Services
 from feeds.catalogue.notices import Notice
@@ -21,6 +22,7 @@ from feeds.kernel.errors import BadInputError, UsageError
 from feeds.kernel.time import from_micros
 
 _SHOWN_ODDITIES = 40
+_WARNING_COLUMNS = ("id", "title", "priority", "until", "told")
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +49,7 @@ def register(app: typer.Typer) -> None:
         ("audit", audit),
     ):
         app.add_typer(group, name=name)
+    app.command("alert")(alert)
 
 
 def notices_import(
@@ -111,6 +114,87 @@ def notices_purge(notice_id: int, reason: Annotated[str, typer.Option(help="Kept
     with console.services() as services:
         services.desk.purge(notice_id, reason, SYSTEM)
         console.say(f"Notice {notice_id} was purged.", id=notice_id, state="purged")
+
+
+def alert(
+    file: Path,
+    source: Annotated[
+        str, typer.Option(help="Whose warning it is; default: a trusted source for files.")
+    ] = "",
+) -> None:
+    """Take in a CAP warning from a file, at once, and tell everybody whom it concerns."""
+    with console.services() as services:
+        whose = services.sources.by_slug(source) if source else None
+        landed, told = take_file(services, file, source=whose)
+        sent = send(services).sent  # also what an earlier run has left in the outbox
+        rows = [_warning_row(services, notice, told) for notice in _warnings_of(services, landed)]
+        if console.options.json:
+            console.say(
+                "", read=landed.read, new=landed.new, changed=landed.changed, withdrawn=landed.withdrawn,
+                held=landed.held, same=landed.same, warnings=told.notices, editions=told.editions,
+                messages=dict(told.messages), sent=sent, unplaced=told.unplaced, notices=rows,
+                oddities=[oddity.message for oddity in landed.oddities],
+            )  # fmt: skip
+        else:
+            if rows:
+                shown = [[row[name] for name in _WARNING_COLUMNS] for row in rows]
+                console.table("Warnings 预警", _WARNING_COLUMNS, shown, "warnings")
+            for oddity in landed.oddities:
+                console.say(f"! {oddity.problem}: {oddity.message}")
+            console.say(_alert_summary(landed, told, sent))
+            for number in told.unplaced:
+                console.say(f"⚠ Notice {number} names no place of this city, so nobody was told.")
+        if not (rows or landed.same or landed.held):
+            if console.options.json:
+                raise typer.Exit(1)
+            raise BadInputError(f"Nothing of {file.name} was published, and nobody was told.")
+
+
+def _warnings_of(services: Services, landed: IngestReport) -> list[Notice]:
+    ids = (*landed.new_ids, *landed.changed_ids, *landed.withdrawn_ids)
+    found = services.notices.many(ids)
+    return [found[one] for one in dict.fromkeys(ids) if one in found]
+
+
+def _warning_row(services: Services, notice: Notice, told: AlertReport) -> dict[str, Any]:
+    until = notice.content.expires
+    people = told.told[notice.id]
+    return {
+        "id": notice.id,
+        "title": notice.content.title,
+        "priority": notice.priority,
+        "until": f"{until.astimezone(services.zone):%Y-%m-%d %H:%M}" if until else "",
+        "told": f"{people} people" if people else _why_nobody(services, notice, told),
+        "people": people,
+    }
+
+
+def _why_nobody(services: Services, notice: Notice, told: AlertReport) -> str:
+    until = notice.content.expires
+    if until is not None and until <= services.clock.now():
+        return f"nobody: it ended on {until.astimezone(services.zone):%Y-%m-%d %H:%M}"
+    if notice.state in ("in_review", "scheduled", "draft"):
+        return "nobody: it waits for an editor"
+    if notice.state == "withdrawn":
+        return "nobody: it is withdrawn, and nobody had been told"
+    if notice.state != "released":
+        return f"nobody: it is not public ({notice.state})"
+    if notice.id in told.unplaced:
+        return "nobody: it names no place of this city"
+    if notice.priority == "mandatory":
+        return "nobody at once: it stands first in the next editions"
+    if notice.priority == "normal":
+        return "nobody at once: it is an ordinary notice"
+    return "nobody: it concerns none, or they were told before"
+
+
+def _alert_summary(landed: IngestReport, told: AlertReport, sent: int) -> str:
+    messages = sum(told.messages.values())
+    return (
+        f"{landed.new} new, {landed.changed} changed, {landed.withdrawn} ended, {landed.same} the same, "
+        f"{landed.held} wait for an editor; {told.editions} people told, "
+        f"{messages} messages for them, {sent} sent now."
+    )
 
 
 def tags_suggest(text: str, agency: Annotated[str, typer.Option()] = "") -> None:

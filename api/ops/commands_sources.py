@@ -14,7 +14,6 @@ from api.ops import console
 from api.ops import source_options as options
 from api.ops import source_prints as prints
 from api.ops import source_texts as texts
-from api.ops.commands_alert import alert
 from api.ops.commands_opml import export_opml, import_opml
 from api.ops.source_options import (
     Agency,
@@ -59,7 +58,6 @@ def register(app: typer.Typer) -> None:
     ):
         group.command(name)(command)
     app.add_typer(group, name="sources")
-    app.command("alert")(alert)
 
 
 def sources_list(

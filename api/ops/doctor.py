@@ -159,14 +159,18 @@ def _at_work(settings: Settings) -> Iterator[Finding]:
     database = Database(settings.database)
     try:
         if current(database) == newest():
-            now = clock().now()
-            yield _alarms(SourceStore(database), now)
-            yield _waiting(NoticeStore(database))
-            yield _queue(OutboxStore(database), now)
+            yield from at_work(database, clock().now())
     except SQLAlchemyError:
         return  # said already by the check of the database
     finally:
         database.close()
+
+
+def at_work(database: Database, now: datetime) -> Iterator[Finding]:
+    """Check what waits in a database: sources with alarms, the desk, the queue of messages."""
+    yield _alarms(SourceStore(database), now)
+    yield _waiting(NoticeStore(database))
+    yield _queue(OutboxStore(database), now)
 
 
 def _alarms(sources: SourceStore, now: datetime) -> Finding:

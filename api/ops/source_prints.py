@@ -64,12 +64,14 @@ def say_polled(done: Done, failures: Sequence[tuple[Source, MycityError]]) -> No
         ]
         console.say("", polled=polled, failed=[{"source": s.slug, "error": str(e)} for s, e in failures])
         return
-    if rows:
-        shown = [
-            (row[0], "not modified", *("" for _ in row[2:])) if report.unchanged else row
-            for row, (_, report) in zip(rows, done, strict=True)
-        ]
-        console.table("Polled 已抓取", columns, shown, "polled")
+    shown = [row for row, (_, report) in zip(rows, done, strict=True) if not report.unchanged]
+    if shown:
+        short = ("source", "read", "new", "changed", "same", "held", "dup.", "ended", "odd")
+        console.table("Polled 已抓取", short, shown, "polled")
+    idle = [source.slug for source, report in done if report.unchanged]
+    if idle:
+        more = f" … {len(idle) - _MOST_ROWS} more" if len(idle) > _MOST_ROWS else ""
+        console.say(f"{len(idle)} not modified: {', '.join(idle[:_MOST_ROWS])}{more}")
     for source, report in done:
         if report.oddities:
             console.say(f"{source.slug}: {_codes(report.oddities)}")

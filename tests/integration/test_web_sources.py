@@ -347,26 +347,22 @@ def test_list_desk_and_figures_tell_the_same_alarms(made: Services) -> None:
     answered(made, "flaps", now, new=1, body=BODY + b"    ")
     add(made, "quiet", "示例市档案局")
     lived(made, "quiet", [20] * 10)
-    quiet = made.sources.by_slug("quiet")
+    answered(made, "quiet", now)
+    quiet, long_ago = made.sources.by_slug("quiet"), now - timedelta(days=30)
     with made.database.write() as connection:
         connection.execute(
-            update(source_table)
-            .where(source_table.c.id == quiet.id)
-            .values(last_new_at=now - timedelta(days=30))
+            update(source_table).where(source_table.c.id == quiet.id).values(last_new_at=long_ago)
         )
         row = source_poll.c
         connection.execute(
-            update(source_poll)
-            .where(row.source_id == quiet.id, row.at > now - timedelta(days=30))
-            .values(new=0)
+            update(source_poll).where(row.source_id == quiet.id, row.at > long_ago).values(new=0)
         )
     add(made, "broken", "示例市园林局", days=0)
     made.sources.record_failure(made.sources.by_slug("broken"), at=now, error="It broke.", status=0)
     made.sources.check_health(now)
     listed = {one.source.slug: one.health.state for one in source_views.overview(made)}
-    assert {"shrunk", "flapping", "silent", "empty", "failing", "held", "gone"} <= set(listed.values()), (
-        listed
-    )
+    wanted = {"shrunk", "flapping", "silent", "empty", "failing", "held", "gone"}
+    assert wanted <= set(listed.values()), listed
     assert listed["broken"] == "failing"
     alarms = {slug: state for slug, state in listed.items() if state in ALARMS}
     assert source_views.alarms(made) == len(alarms)
@@ -416,7 +412,7 @@ def test_a_source_that_never_answered_says_why(made: Services, desk: TestClient)
         ("U answered 418 instead of 200.", "U 答复 418。"),
         ("U did not answer in time: nothing came for 10 seconds.", "U 超时没有答复。"),
         (
-            "U cannot be reached: its certificate is not accepted: it has expired; its owner …",
+            "U cannot be reached: its certificate is not accepted: it has expired; …",
             "U 的证书已过期",
         ),
         ("U cannot be reached: TLS does not come about (wrong version); check …", "U 的加密连接（TLS）"),
@@ -425,8 +421,8 @@ def test_a_source_that_never_answered_says_why(made: Services, desk: TestClient)
         ("U is an error page (系统错误), not JSON; look at it in a browser.", "U 是一个出错页面"),
         ("U is a web page (首页), not a CSV; look at it in a browser.", "U 是网页，不是 CSV"),
         (
-            "In U most rows have no title where the recipe looks for it ('标题'); its layout may have changed.",
-            "U 的多数条目在读取方法指定的位置（标题）没有标题",
+            "In U most rows have no title where the recipe looks for it ('题'); its layout may have changed.",
+            "U 的多数条目在读取方法指定的位置（题）没有标题",
         ),
         ("Changed by its publisher", "发布方已更改"),
     ],
@@ -436,12 +432,11 @@ def test_stored_errors_are_said_in_chinese(error: str, said: str) -> None:
     assert words("en").explain(ValueError(error)) == error
 
 
-def test_the_doctor_names_what_waits(made: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_names_what_waits(made: Services) -> None:
     stock(made)
-    monkeypatch.setenv("MYCITY_NOW", made.clock.now().isoformat())
     content = NoticeContent(title="【示例】待审公告")
     made.notices.add([NewNotice(content, 1, "g", state="in_review", reason="x")], at=made.clock.now())
-    found = {item.name: item for item in doctor.examine(made.settings)}
+    found = {item.name: item for item in doctor.at_work(made.database, made.clock.now())}
     assert found["sources"].status == "note" and "water (empty)" in found["sources"].message
     assert found["desk"].message.startswith("Waiting for an editor: 1 notices, 0 upstream changes")
     assert found["queue"].status == "ok"
