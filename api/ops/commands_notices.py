@@ -164,7 +164,9 @@ def _warning_row(services: Services, notice: Notice, told: AlertReport) -> dict[
         "title": notice.content.title,
         "priority": notice.priority,
         "until": f"{until.astimezone(services.zone):%Y-%m-%d %H:%M}" if until else "",
-        "told": f"{people} people" if people else _why_nobody(services, notice, told),
+        "told": f"{people} {'person' if people == 1 else 'people'}"
+        if people
+        else _why_nobody(services, notice, told),
         "people": people,
     }
 
@@ -192,7 +194,7 @@ def _alert_summary(landed: IngestReport, told: AlertReport, sent: int) -> str:
     messages = sum(told.messages.values())
     return (
         f"{landed.new} new, {landed.changed} changed, {landed.withdrawn} ended, {landed.same} the same, "
-        f"{landed.held} wait for an editor; {told.editions} people told, "
+        f"{landed.held} wait for an editor; told: {told.editions}, "
         f"{messages} messages for them, {sent} sent now."
     )
 

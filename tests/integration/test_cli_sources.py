@@ -305,7 +305,7 @@ def test_a_warning_is_sent_at_once(shell: Shell, tmp_path: Path) -> None:
     file.write_text(CAP, encoding="utf-8")
     done = shell.json("alert", str(file))
     [row] = done["notices"]
-    assert (done["editions"], row["people"], row["told"]) == (1, 1, "1 people")
+    assert (done["editions"], row["people"], row["told"]) == (1, 1, "1 person")
     assert done["messages"]["email"] == 1 and done["sent"] >= 1
 
 
@@ -329,7 +329,7 @@ def test_a_poll_says_what_there_was_and_what_there_was_not(shell: Shell) -> None
     shell.web.routes["/feed.xml"] = with_validators(feed("停水通知"), '"v1"')
     shell("sources", "add", shell.web.url("/feed.xml"), "--slug", "shili", "--place", "柘渡")
     shell("sources", "poll")
-    assert "not modified" in shell("sources", "poll", "shili")
+    assert "1 not modified: shili" in shell("sources", "poll", "shili")
     assert "Nothing is due; the next is shili, in " in shell("sources", "poll")
     shell("sources", "pause", "shili")
     assert "shili is paused" in shell("sources", "poll", "shili", code=1)
