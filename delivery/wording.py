@@ -73,11 +73,17 @@ def shown_title(entry: EntryView, lang: str) -> str:
     return label.get(entry.mark, "") + title
 
 
+# What our own intake writes as the note of a revision; people's notes stay as they wrote them.
+_NOTES = {"Changed by its publisher": "发布方已更改。"}
+
+
 def mark_note(entry: EntryView, lang: str) -> str:
     """The sentence of the banner, or ``""`` for an entry without a mark."""
     if not entry.mark:
         return ""
     note = "" if entry.sensitive else one_line(entry.mark_note)
+    if is_chinese(lang):
+        note = _NOTES.get(note, note)
     standard = words(lang).get(f"{entry.mark}_note", "")
     return f"{standard}{' ' if note and not is_chinese(lang) else ''}{note}"
 

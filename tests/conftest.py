@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from feeds.kernel.db import Database
 from feeds.kernel.time import FixedClock
@@ -46,6 +47,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("MYCITY_") and name != "MYCITY_TEST_DATA":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logs() -> Iterator[None]:
+    """Commands bind the log to the terminal they run in; the next test has another one."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

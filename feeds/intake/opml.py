@@ -84,7 +84,9 @@ def _read(root: Any, oddities: list[Oddity]) -> OpmlList:
     for line, (element, folder) in enumerate(_feeds(root.find("body")), start=1):
         outline = _outline(element, folder)
         if outline is None:
-            said = "The outline has no web address of a feed; it was left out."
+            name = _line(_attribute(element, "title") or _attribute(element, "text")) or "The outline"
+            given = _attribute(element, "xmlurl")[:80]
+            said = f"{name[:80]} has no web address of a feed ({given!r}); it was left out."
             oddities.append(Oddity(line, "xmlUrl", "bad-url", said, dropped=True))
         elif outline.url in found:
             first = found[outline.url]
