@@ -27,7 +27,7 @@ from feeds.catalogue.city_files import load_city
 from feeds.catalogue.tagging import Tagger
 from feeds.catalogue.words import cut, one_form
 from feeds.intake.prepare import Prepared, Preparer
-from feeds.intake.sources import Source
+from feeds.intake.source_types import Source
 from feeds.intake.types import Fetched
 from feeds.intake.wire import Outcome, pack, unpack
 from feeds.kernel.errors import BadInputError, MycityError

@@ -27,7 +27,7 @@ from feeds.intake.normalise import Declared, normalise
 from feeds.intake.parsers.choice import parse_answer
 from feeds.intake.rules import Rule, Verdict, apply_rules, read_rules
 from feeds.intake.sanitise import text_of
-from feeds.intake.sources import Source
+from feeds.intake.source_types import Source
 from feeds.intake.types import Deletion, Fetched, Oddity, Parsed, RawEntry
 
 if TYPE_CHECKING:

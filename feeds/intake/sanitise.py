@@ -91,6 +91,8 @@ _ANY_TAG = re.compile(r"</?[a-zA-Z][^<>]*>?")
 # As the cleaner writes tags: lower case, values in double quotes.
 _CLEAN_TAG = re.compile(r'</?[a-z][^>"]*(?:"[^"]*"[^>"]*)*>')
 _CLEAN_BREAK = re.compile(rf'<(?:[bh]r|/?(?:{_BLOCKS}))(?:[^a-z0-9>"][^>"]*(?:"[^"]*"[^>"]*)*)?>')
+# What most of a notice is made of, replaced before the expressions look for the rest.
+_OFTEN = (("<p>", "\n"), ("</p>", "\n"), ("<br>", "\n"), ("</a>", ""), ("<strong>", ""), ("</strong>", ""))
 _INLINE = frozenset({"a", "b", "i", "em", "strong", "u", "s", "span", "sub", "sup", "mark", "small", "code"})
 _HEADING = re.compile(r"(#{1,6})\s+(\S.*)")
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
@@ -233,6 +235,8 @@ def text_of(cleaned: str) -> str:
         return _tidy(html.unescape(cleaned))
     if too_deep(cleaned):
         return to_text(cleaned)
+    for often, becomes in _OFTEN:
+        cleaned = cleaned.replace(often, becomes)
     return _tidy(html.unescape(_CLEAN_TAG.sub("", _CELL.sub(" ", _CLEAN_BREAK.sub("\n", cleaned)))))
 
 
