@@ -6,6 +6,7 @@ Nothing is opened before it is used; :meth:`Services.close` releases what was.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,7 +72,10 @@ class Services:
     @cached_property
     def tagger(self) -> Tagger:
         """The rule tagger of this city (its automaton takes a moment to build)."""
-        return Tagger(self.city)
+        tagger = Tagger(self.city)
+        # City and rules stay as long as the process; the collector need not walk them again and again.
+        gc.freeze()
+        return tagger
 
     @cached_property
     def notices(self) -> NoticeStore:
