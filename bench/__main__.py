@@ -35,9 +35,7 @@ def main() -> int:
             for key, value in results[name].items():
                 print(f"  {key}: {value}")
     if not arguments.json:
-        print(
-            f"on {os.cpu_count()} cores, Python {platform.python_version()}; median of {arguments.repeat}"
-        )
+        print(f"on {os.cpu_count()} cores, Python {platform.python_version()}; median of {arguments.repeat}")
     print(json.dumps(results[arguments.name] if arguments.name else results, ensure_ascii=False))
     return 0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 
 import structlog
 
@@ -20,7 +21,7 @@ from api.wiring import Services
 from feeds.intake.harvest import Harvester
 from feeds.intake.ingest import Gathered, Reader
 from feeds.intake.parsers.feed import parse_feed
-from feeds.intake.sources import AlarmChange, Source
+from feeds.intake.sources import LEASE_S, AlarmChange, Source
 from feeds.intake.types import IngestReport, Parsed
 from feeds.kernel.errors import FetchError, MycityError, StorageError
 from feeds.kernel.hosts import HostBusyError
@@ -85,9 +86,14 @@ def poll(
 
 def _claims(services: Services) -> Iterator[Source]:
     """Claim a few hundred at a time, so that a long round's claims do not run out before they are used."""
-    now = services.clock.now()
-    while claimed := services.sources.claim_due(now, CLAIM):
+    began = services.clock.now()
+    # Due is what was due when the round began, so that it ends; a claim counts from now.
+    while claimed := services.sources.claim_due(began, CLAIM, _lease_s(services, began)):
         yield from claimed
+
+
+def _lease_s(services: Services, began: datetime) -> int:
+    return LEASE_S + max(0, int((services.clock.now() - began).total_seconds()))
 
 
 def _round(
