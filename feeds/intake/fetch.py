@@ -5,7 +5,7 @@ Called by :mod:`feeds.intake.ingest`, in as many threads as the polling engine h
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from feeds.intake.sources import POLLED, Source
 from feeds.intake.types import Fetched
@@ -28,13 +28,6 @@ class Client(Protocol):
         self, url: str, *, etag: str = "", last_modified: str = "", accept: str = "", named_by: str = ""
     ) -> Answer:
         """Fetch an address; see :meth:`feeds.kernel.http.GuardedClient.get`."""
-
-
-class PostingClient(Client, Protocol):
-    """A client that can also send a form or JSON, for lists that are asked that way."""
-
-    def post(self, url: str, *, form: Any = None, json: Any = None, accept: str = "") -> Answer:
-        """Send and fetch; see :meth:`feeds.kernel.http.GuardedClient.post`."""
 
 
 def ask(source: Source, client: Client) -> Fetched:

@@ -309,12 +309,6 @@ class SourceStore:
             record_bad(writing, asked, row, hints, fetched)
             return _by_id(writing, asked.id)
 
-    def record_gone(
-        self, asked: Source, *, at: datetime, error: str = "It answered 410: it has ended for good."
-    ) -> Source:
-        """Note that a source has ended for good (410); it is not asked again until somebody resumes it."""
-        return self.record_failure(asked, at=at, error=error, status=410)
-
     def hold(
         self, source_id: int, *, at: datetime, reason: str, fetched: Fetched | None = None, entries: int = 0
     ) -> Source:

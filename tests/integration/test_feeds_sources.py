@@ -240,7 +240,9 @@ def test_gone_is_gone_until_somebody_resumes_it(store: SourceStore) -> None:
     assert list(store.due(NOW + timedelta(days=99))) == []
     store.pause("a", False)
     assert [one.gone_at for one in store.due(NOW)] == [None]
-    assert store.record_gone(store.by_slug("a"), at=NOW).gone_at == NOW
+    assert (
+        store.record_failure(store.by_slug("a"), at=NOW, error="It answered 410.", status=410).gone_at == NOW
+    )
 
 
 def test_a_permanent_move_is_followed_when_three_polls_agree(store: SourceStore) -> None:

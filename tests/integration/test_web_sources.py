@@ -86,7 +86,7 @@ def stock(made: Services) -> None:
         entries=12,
     )
     add(made, "old", "旧网站", days=400)
-    made.sources.record_gone(made.sources.by_slug("old"), at=now, error="It answered 410.")
+    made.sources.record_failure(made.sources.by_slug("old"), at=now, error="It answered 410.", status=410)
     add(made, "resting", "示例大学")
     made.sources.pause("resting", True)
     add(made, "fresh", "示例市气象台", days=0, kind="cap")
