@@ -19,6 +19,7 @@ from feeds.intake.schedule import SHORTEST_S, Hints, Standing, hints_of, next_po
 from feeds.intake.source_types import Polled, Source
 from feeds.intake.tables import source
 from feeds.intake.types import Fetched
+from feeds.intake.websub import is_reliable
 from feeds.kernel.time import to_micros
 
 MOVES_NEEDED = 3
@@ -129,19 +130,12 @@ def _next(
         ttl_s=now("ttl_s"),
         last_new_at=now("last_new_at"),
         urgent=asked.kind == "cap",
-        pushed=bool(now("hub")) and _is_leased(connection, asked.id, at),
+        pushed=bool(now("hub")) and is_reliable(connection, asked.id, at),
         failures=now("failures"),
         status=now("last_status"),
         hints=hints,
     )
     return next_poll(standing, at).at
-
-
-def _is_leased(connection: Connection, source_id: int, at: datetime) -> bool:
-    from feeds.intake.websub import websub  # which knows sources; here only its rows are looked at
-
-    active = (websub.c.source_id == source_id) & (websub.c.state == "active") & (websub.c.lease_until > at)
-    return connection.execute(select(websub.c.source_id).where(active)).first() is not None
 
 
 _MOVING = (
