@@ -18,8 +18,8 @@ help: ## list these targets
 run: ## serve the demo city at http://127.0.0.1:8000
 	@$(call with,run) echo "Starting the demo city" >&2 && exec "$$venv/bin/mycity" demo $(ARGS)
 
-test: ## run the tests; with PYTHON=python3.12 on that Python
-	@$(call with,dev) echo "Running the tests" >&2 && exec "$$venv/bin/python" -m pytest $(ARGS)
+test: ## run the tests, on every core; PYTHON=python3.12 for that Python, ARGS="-k word" for some
+	@$(call with,dev) echo "Running the tests" >&2 && exec "$$venv/bin/python" -m pytest $(or $(ARGS),-n auto --dist loadfile)
 
 check: ## ruff, mypy --strict, import-linter
 	@$(call with,dev) PATH="$$venv/bin:$$PATH" && \
