@@ -128,7 +128,11 @@ def test_open_quotes_everywhere_stay_quick() -> None:
 
 @given(st.text(st.sampled_from('标题,链接"\n\r;甲乙/1 \t|'), max_size=80))
 def test_no_text_breaks_it(text: str) -> None:
-    parsed = read("标题,链接\n" + text)
+    try:
+        parsed = read("标题,链接\n" + text)
+    except BadInputError as error:  # rows without titles are a changed layout, and said to be
+        assert "most rows have no title" in str(error)
+        return
     assert all(entry.fields.get("title") or entry.fields.get("url") for entry in parsed.entries)
 
 
