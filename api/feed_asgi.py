@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, quote
 
 from anyio import to_thread
 
+from api.jobs import signals
 from api.views import PublicFeed, personal_feed, public_feed
 from api.wiring import Services
 from delivery.conditional import RENDERER_VERSION, etag, not_modified
@@ -37,6 +38,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Shown = tuple[tuple[int, float], ...]
 
 _PERSONAL = re.compile(r"^/f/([A-Za-z0-9_-]{16,64})\.(rss|atom|json)$")
 _PUBLIC = re.compile(
@@ -53,7 +55,7 @@ _TYPE = {
     "json": b"application/feed+json; charset=utf-8",
 }
 _MEMO_BYTES = 64 * 1024 * 1024
-_FLUSH_AT = 1000
+_FLUSH_AT, _FLUSH_AFTER = 1000, 30.0  # rows, seconds
 _SEEN_MOST = 100_000
 _NOT_FOUND = "There is no feed at this address. / 这个地址没有订阅源。\n".encode()
 
@@ -64,7 +66,7 @@ class Rendered:
 
     Attributes:
         stamp: (shelf version, material number, edit number) it was made at.
-        shown: (notice id, position) for impressions.
+        shown: (notice id, propensity) in order, for impressions.
     """
 
     stamp: tuple[int, int, int]
@@ -72,7 +74,7 @@ class Rendered:
     last_modified: datetime
     body: bytes
     zipped: bytes
-    shown: tuple[int, ...] = ()
+    shown: Shown = ()
 
 
 class Memo:
@@ -103,37 +105,41 @@ class Memo:
 
 
 class Impressions:
-    """Buffers what feeds showed, and writes it in batches."""
+    """Buffers what feeds showed, and writes it in batches. Safe in threads."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._rows: list[FeedbackRow] = []
+        self._since = 0.0
         self._seen: OrderedDict[int, int] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, profile_id: int, shelf_version: int, shown: tuple[int, ...]) -> bool:
-        """Buffer one fetched feed, the first time its shelf is fetched; return whether to flush."""
+    def add(self, profile_id: int, shelf_version: int, shown: Shown) -> bool:
+        """Buffer one fetched feed, the first time its shelf is fetched; return whether to flush.
+
+        Args:
+            profile_id: Whose feed.
+            shelf_version: Says whether this is the same list as the last time.
+            shown: (notice id, propensity) in order; empty for somebody who is not observed.
+        """
+        if not shown:
+            return False
+        rows = signals.impressions(profile_id, shown, "feed", self._services.clock.now())
+        now = time.monotonic()
         with self._lock:
-            if self._seen.get(profile_id) == shelf_version:
-                return False
-            self._seen[profile_id] = shelf_version
-            if len(self._seen) > _SEEN_MOST:
-                self._seen.popitem(last=False)
-        now = self._services.clock.now()
-        rows = [
-            FeedbackRow(profile_id, notice_id, "impression", now, channel="feed", position=position)
-            for position, notice_id in enumerate(shown, start=1)
-        ]
-        with self._lock:
-            self._rows.extend(rows)
-            return len(self._rows) >= _FLUSH_AT
+            if self._seen.get(profile_id) != shelf_version:
+                self._seen[profile_id] = shelf_version
+                if len(self._seen) > _SEEN_MOST:
+                    self._seen.popitem(last=False)
+                self._since = self._since if self._rows else now
+                self._rows.extend(rows)
+            return bool(self._rows) and (len(self._rows) >= _FLUSH_AT or now - self._since > _FLUSH_AFTER)
 
     def flush(self) -> int:
-        """Write what is buffered; return how many rows."""
+        """Write what is buffered; return how many impressions were new. Never raises."""
         with self._lock:
             rows, self._rows = self._rows, []
-        self._services.feedback.record(rows)
-        return len(rows)
+        return signals.keep_shown(self._services, rows) if rows else 0
 
 
 class FeedPath:
@@ -176,7 +182,8 @@ class FeedPath:
             self._memo.put(key, item)
         private = [(b"cache-control", b"private, max-age=900"), (b"referrer-policy", b"no-referrer")]
         private.append((b"x-robots-tag", b"noindex"))
-        if await _answer(scope, send, item, fmt, private) != 200:
+        # A conditional request found nothing new, and HEAD shows nothing to anybody.
+        if await _answer(scope, send, item, fmt, private) != 200 or scope["method"] == "HEAD":
             return
         if self.impressions.add(profile_id, stamp[0], item.shown):
             await to_thread.run_sync(self.impressions.flush)
@@ -224,8 +231,11 @@ class FeedPath:
         shelf: Shelf = self._services.editions.shelf(profile_id)
         view = personal_feed(self._services, profile, shelf, lang=profile.lang)
         item = self._rendered(view, fmt, stamp, shelf.version)
-        # Somebody who switched personalisation off is not observed.
-        return item if profile.personalised else replace(item, shown=())
+        if not profile.personalised:
+            return item  # somebody who switched it off is not observed
+        chance = {picked.pick.notice_id: picked.pick.propensity for picked in shelf.picks}
+        shown = tuple((entry.notice_id, chance.get(entry.notice_id, 1.0)) for entry in view.entries)
+        return replace(item, shown=shown)
 
     def _render_public(self, which: PublicFeed, lang: str, fmt: str, stamp: tuple[int, int, int]) -> Rendered:
         path = f"/feeds/{which.kind}" + (f"/{which.code}" if which.code and which.kind != "search" else "")
@@ -246,7 +256,6 @@ class FeedPath:
             body=body,
             # Level 6 and a fixed time: the same feed gives the same bytes.
             zipped=gzip.compress(body, 6, mtime=0),
-            shown=tuple(entry.notice_id for entry in view.entries),
         )
 
     def _flushing(self, send: Send) -> Send:

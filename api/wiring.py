@@ -40,10 +40,12 @@ from profiles.editions import EditionStore
 from profiles.feedback import FeedbackStore
 from profiles.store import ProfileStore
 from profiles.subscriptions import SubscriptionStore
+from profiles.taste import TasteStore
 from profiles.tokens import TokenStore
 
 # The recommender's numerical libraries take a third of a second to load; pages and feeds do without.
 if TYPE_CHECKING:
+    from api.jobs.notebook import Notebook
     from recommender.model_file import ModelShelf
     from recommender.select import CandidateShop
 
@@ -143,6 +145,11 @@ class Services:
         return FeedbackStore(self.database)
 
     @cached_property
+    def taste(self) -> TasteStore:
+        """What behaviour says about residents, as tags."""
+        return TasteStore(self.database)
+
+    @cached_property
     def subscriptions(self) -> SubscriptionStore:
         """Which channels are served."""
         return SubscriptionStore(self.database)
@@ -180,6 +187,13 @@ class Services:
         from recommender.model_file import ModelShelf
 
         return ModelShelf(self.settings.models)
+
+    @cached_property
+    def notebook(self) -> Notebook:
+        """What the watch over the model remembers."""
+        from api.jobs.notebook import Notebook
+
+        return Notebook(self.settings.notebook)
 
     @cached_property
     def authority(self) -> str:

@@ -30,6 +30,12 @@ CODES: dict[str, int] = {
     "reminder": 13,  # params: ISO date, working days left when it was picked.
     "explored": 14,  # Shown to learn whether it matters to people like them.
     "popular": 15,  # Many open it, says the model; nothing personal in it.
+    "taste": 16,  # params: tag; then "own" if they set its weight themselves. It fits what they open.
+    "clicks": 17,  # params: role tag, or nothing for everybody. Those who were shown it often opened it.
+    "editor": 18,  # The editors recommend it.
+    "similar": 19,  # Like what they read lately, says the ranker.
+    "known_agency": 20,  # params: agency tag. They often open what this body publishes.
+    "control": 21,  # Newest first, to compare with; disclosed.
 }
 NAMES: dict[int, str] = {number: code for code, number in CODES.items()}
 
@@ -44,9 +50,14 @@ PLACE_LABELS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 #: Reasons that tell nothing about the person and so may stand anywhere.
-PUBLIC_CODES = frozenset({"fresh", "citywide", "mandatory", "emergency", "update", "popular"})
-#: Reasons that the model inferred; everything else is a declared fact or a rule.
-INFERRED_CODES = frozenset({"learned", "popular"})
+PUBLIC_CODES = frozenset(
+    {"fresh", "citywide", "mandatory", "emergency", "update", "popular", "editor", "control"}
+)
+#: Reasons that rest on behaviour; everything else is a declared fact or a rule.
+INFERRED_CODES = frozenset({"learned", "popular", "taste", "clicks", "similar", "known_agency"})
+#: Reasons that rest on everybody's behaviour, and so on simulated residents in the demo. What one person
+#: opened is never simulated.
+_OF_MANY = frozenset({"learned", "popular", "clicks", "similar"})
 _NEUTRAL = ("您关注的事项有更新", "There is news on something you follow")
 _PLAIN: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -57,6 +68,9 @@ _PLAIN: Mapping[str, tuple[str, str]] = MappingProxyType(
         "update": ("您收到过的内容有重要更正", "Something you received has changed in substance"),
         "explored": ("试着推荐，看看是否对您有用", "A trial, to learn whether it is useful to you"),
         "popular": ("近期较多人查看（模型推断）", "Many people open this (inferred)"),
+        "editor": ("编辑推荐", "Recommended by the editors"),
+        "similar": ("与您近期看的内容相近（模型推断）", "Like what you read lately (inferred)"),
+        "control": ("对照组：按时间排序", "Comparison group: newest first"),
     }
 )
 
@@ -92,21 +106,27 @@ def sentence(
     chinese = lang.lower().startswith("zh")
     if discreet and reason.code not in PUBLIC_CODES:
         return _NEUTRAL[not chinese]
-    if simulated and reason.code in INFERRED_CODES:
+    if simulated and reason.code in _OF_MANY:
         said = sentence(reason, lang, label, today)
-        return said.replace("模型推断", "模拟数据推断").replace("inferred", "inferred from simulated data")
+        for true, made_up in _SIMULATED:
+            said = said.replace(true, made_up)
+        return said
     if reason.code in _PLAIN:
         return _PLAIN[reason.code][not chinese]
     if reason.code in ("deadline", "reminder"):
         return _dated(reason.params, today, chinese) or _NEUTRAL[not chinese]
     if reason.code == "learned":
         return _learned(reason.params, lang, label, chinese)
+    if reason.code == "clicks" and not reason.params:
+        return _CLICKS[not chinese]
     if not reason.params:
         return _NEUTRAL[not chinese]
     name = label(reason.params[0], lang)
     if reason.code == "place":
         return _place(name, reason.params[1:], chinese)
-    return _DECLARED[reason.code][not chinese].format(name)
+    if reason.code == "taste" and "own" in reason.params[1:]:
+        return _OWN_TASTE[not chinese].format(name)
+    return _NAMING[reason.code][not chinese].format(name)
 
 
 def is_sensitive(reason: Reason, check: Callable[[str], bool]) -> bool:
@@ -125,13 +145,30 @@ def place_label(label: str, lang: str) -> str:
     return label if known is None else known[not lang.lower().startswith("zh")]
 
 
-_DECLARED: Mapping[str, tuple[str, str]] = MappingProxyType(
+_NAMING: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "interest": ("您关注“{}”", "You follow “{}”"),
         "role": ("面向“{}”身份", "For the role “{}”"),
         "life": ("与您关注的“{}”有关", "About “{}”, which you follow"),
         "agency": ("您关注的部门：{}", "From an agency you follow: {}"),
+        "taste": ("您常看“{}”（依据您的阅读）", "You often open “{}” (from what you read)"),
+        "clicks": (
+            "“{}”身份的人近期常点开（依据点击统计）",
+            "Often opened lately in the role “{}” (from clicks)",
+        ),
+        "known_agency": (
+            "您常看“{}”发布的内容（依据您的阅读）",
+            "You often open what {} publishes (from what you read)",
+        ),
     }
+)
+_OWN_TASTE = ("合您设定的偏好“{}”", "Fits the preference you set for “{}”")
+_CLICKS = ("近期常被点开（依据点击统计）", "Often opened lately (from clicks)")
+_SIMULATED = (
+    ("模型推断", "模拟数据推断"),
+    ("inferred", "inferred from simulated data"),
+    ("点击统计", "模拟点击统计"),
+    ("from clicks", "from simulated clicks"),
 )
 
 

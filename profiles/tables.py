@@ -144,7 +144,23 @@ feedback = Table(
     Column("position", SmallInteger, nullable=False),
     Column("propensity", Real, nullable=False),
     Column("simulated", Boolean, nullable=False),
-    Index("ix_feedback_profile_id", "profile_id", "at"),
+    # What was rated, 1 to 5; 0 for every other kind.
+    Column("value", Real, nullable=False, server_default="0"),
+    # How sure it is that a person saw it, 0 to 1.
+    Column("sure", Real, nullable=False, server_default="1"),
+    # A resident's opinions, and their latest events, are found without passing the many impressions.
+    Index("ix_feedback_profile", "profile_id", "kind", "at"),
+    Index("ix_feedback_kind_at", "kind", "at"),
+)
+
+# What behaviour says about a resident, one tag a row. ``own``: the resident set this weight (0 = never).
+profile_taste = Table(
+    "profile_taste",
+    metadata,
+    Column("profile_id", BigInteger, ForeignKey("profile.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag", String(96), primary_key=True),
+    Column("weight", Real, nullable=False),
+    Column("own", Boolean, nullable=False),
 )
 
 # An address in a message that does one thing: ``stop`` a channel, or ``confirm`` an address. Only the

@@ -13,7 +13,7 @@ PickKind = Literal["new", "update", "reminder", "mandatory", "explored"]
 EditionKind = Literal["welcome", "daily", "alert"]
 ChannelName = Literal["feed", "email", "sms", "web"]
 Frequency = Literal["daily", "immediate"]
-FeedbackKind = Literal["impression", "open", "click", "like", "dislike", "hide"]
+FeedbackKind = Literal["impression", "open", "click", "save", "like", "dislike", "hide", "less", "rating"]
 
 PACE_MIN, PACE_MAX = 2, 10
 WELCOME_SIZE = 50
@@ -40,7 +40,9 @@ class Profile:
         pace: Most picks a day, 2 to 10.
         personalised: False means newest first within what they follow; nothing learned is used.
         discreet: Details only on the page, neutral wording elsewhere.
-        events: How many behaviour events are known (identity becomes a feature from 5).
+        taste: What behaviour says about them, and what they set themselves: (tag, weight in [-3, 3]),
+            sorted by tag, none of weight 0. Not to be used while ``personalised`` is False.
+        own_taste: Those tags of ``taste`` whose weight the resident set, sorted.
     """
 
     id: int
@@ -53,6 +55,8 @@ class Profile:
     pace: int = PACE_MAX
     personalised: bool = True
     discreet: bool = False
+    taste: tuple[tuple[str, float], ...] = ()
+    own_taste: tuple[str, ...] = ()
 
     @property
     def lang(self) -> str:

@@ -7,12 +7,13 @@ ranked here. Called by the scheduler and ``mycity digests``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
+from api.jobs import signals
 from api.jobs.joining import stop_token
 from api.views import digest_view
 from api.wiring import Services
@@ -24,6 +25,7 @@ from delivery.windows import allowed_at, daily_window, next_due
 from feeds.kernel.errors import NotFoundError
 from feeds.kernel.time import from_micros, local_date, to_micros
 from profiles.contacts import Contact
+from profiles.feedback import FeedbackRow
 from profiles.tokens import derived_secret
 from profiles.types import Edition, Pick, Subscription
 
@@ -75,11 +77,12 @@ def send(services: Services, *, limit: int = 500) -> SendReport:
         for name, port in services.channels.items()
         if allowed_at(name, now, services.zone, "digest") == now
     }
+    built: list[Delivery] = []  # several threads append; that is safe
     reports = [
         send_batch(
             services.outbox,
             channels,
-            lambda row: build(services, row),
+            lambda row: _built(services, row, built),
             lanes=lanes,
             limit=limit,
             clock=services.clock,
@@ -87,7 +90,35 @@ def send(services: Services, *, limit: int = 500) -> SendReport:
         for lanes, channels in ((urgent, services.channels), (calm, awake))
         if channels
     ]
+    _note_shown(services, built)
     return merged(reports)
+
+
+def _built(services: Services, row: Delivery, built: list[Delivery]) -> Message | None:
+    message = build(services, row)
+    if message is not None and row.channel == "email" and "kind" not in row.recipe:
+        built.append(row)
+    return message
+
+
+def _note_shown(services: Services, built: Sequence[Delivery]) -> None:
+    """Keep what the mails showed that a provider took. Text messages name too little to say what was seen."""
+    rows: list[FeedbackRow] = []
+    readers = services.profiles.many(row.profile_id for row in built)
+    discreet = {profile.id for profile in readers if profile.discreet}  # their mails name no notice
+    for row in built:
+        stored = None if row.profile_id in discreet else services.outbox.get(row.id)
+        if stored is None or stored.sent_at is None:
+            continue
+        picks = [(pick.notice_id, pick.propensity) for pick in _wanted(services, row)]
+        rows += signals.impressions(row.profile_id, picks, "email", stored.sent_at)
+    signals.keep_shown(services, rows)
+
+
+def _wanted(services: Services, row: Delivery) -> list[Pick]:
+    """The picks of a digest, in its order."""
+    wanted = {notice_id for notice_id, _ in row.notices}
+    return [p for p in _picks(services.editions.by_ids(row.recipe["editions"])) if p.notice_id in wanted]
 
 
 def build(services: Services, row: Delivery) -> Message | None:
@@ -107,8 +138,7 @@ def build(services: Services, row: Delivery) -> Message | None:
         raise SuppressedError("The address was replaced and is not confirmed.")
     if row.recipe.get("kind") == "confirm":
         return _confirmation(services, row, contact)
-    wanted = {notice_id for notice_id, _ in row.notices}
-    picks = [p for p in _picks(services.editions.by_ids(row.recipe["editions"])) if p.notice_id in wanted]
+    picks = _wanted(services, row)
     window = (from_micros(row.recipe["window"][0]), from_micros(row.recipe["window"][1]))
     token = stop_token(services, row.profile_id, row.channel, at=window[1])
     digest = digest_view(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from api.jobs import signals
 from api.jobs.selecting import select_for
 from api.wiring import Services
 from delivery.types import NewDelivery
@@ -139,6 +140,7 @@ def change(services: Services, wish: Profile) -> Profile:
     services.editions.touch(wish.id)  # language and discretion show in the feed at its next poll
     for purpose in set(_purposes(services, before)) - set(_purposes(services, changed)):
         services.consents.end(wish.id, purpose, at=now)
+        services.taste.release(wish.id, purpose.removeprefix("sensitive:"))
     for purpose in set(_purposes(services, changed)) - set(_purposes(services, before)):
         services.consents.give(wish.id, purpose, at=now)
     return changed
@@ -225,16 +227,25 @@ def stop_channel(services: Services, profile_id: int, channel: str, reason: str 
 
 
 def give_opinion(services: Services, row: FeedbackRow) -> None:
-    """Keep a like, a wish for less, or a hide; what was hidden leaves the feed at the next poll."""
-    services.feedback.record([row])
-    if row.kind in ("like", "dislike", "hide"):
-        services.editions.touch(row.profile_id)
+    """Keep what a resident did with a pick; what was hidden leaves the feed at the next poll."""
+    signals.opinion(services, row.profile_id, row.notice_id, row.kind, row.value, row.channel)
 
 
-def forget_behaviour(services: Services, profile_id: int) -> int:
-    """Delete what is known of a resident's behaviour; return how many events went."""
-    gone = services.feedback.forget(profile_id)
+def forget_behaviour(services: Services, profile_id: int, *, own: bool = False) -> int:
+    """Delete what is known of a resident's behaviour: events, what was learned, their trace in every model.
+
+    Args:
+        services: The joined parts.
+        profile_id: Whose.
+        own: Also the weights they set themselves; choices (roles, places, interests, mutes) always stay.
+
+    Returns:
+        How many events went.
+    """
+    # Every step can be repeated, and the events go last: they are what the rest could be made of again.
     services.models.forget([f"id:{profile_id}"])
+    services.taste.reset(profile_id, own=own)
+    gone = services.feedback.forget(profile_id)
     services.editions.touch(profile_id)
     return gone
 
@@ -262,8 +273,24 @@ def export(services: Services, profile_id: int) -> dict[str, object]:
         "subscriptions": [asdict(item) for item in services.subscriptions.of(profile_id)],
         "editions": [asdict(item) for item in editions],
         "feedback": [asdict(item) for item in services.feedback.of(profile_id)],
+        "taste": [asdict(item) for item in services.taste.of(profile_id)],
     }
-    return {"profile": asdict(profile), **held}
+    return {"profile": asdict(profile), **held, "model": _held_by_model(services, profile)}
+
+
+def _held_by_model(services: Services, profile: Profile) -> dict[str, object]:
+    """What the model in use holds of a resident as themselves; all else it holds of everybody together."""
+    model = services.models.load_current()
+    if model is None:
+        return {"version": "", "identity": None}
+    column = model.users.columns.get(f"id:{profile.id}")
+    if column is None:
+        return {"version": model.info.version, "identity": None}
+    vector = [round(float(number), 6) for number in model.user_vectors[column]]
+    return {
+        "version": model.info.version,
+        "identity": {"vector": vector, "bias": round(float(model.user_biases[column]), 6)},
+    }
 
 
 def _purposes(services: Services, profile: Profile) -> list[str]:

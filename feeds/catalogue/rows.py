@@ -71,6 +71,7 @@ def new_row(
         "material_number": number,
         "reason": item.reason,
         "lead_id": lead_id,
+        "prominence": 0,
     }
 
 
@@ -149,4 +150,5 @@ def notice_of(row: Any, tags: tuple[Tag, ...]) -> Notice:
         material_number=row.material_number,
         reason=row.reason,
         lead_id=row.lead_id,
+        prominence=row.prominence,
     )

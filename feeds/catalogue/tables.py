@@ -71,6 +71,8 @@ notice = Table(
     Column("reason", Text, nullable=False),
     # Of several notices that are one document, the others name the one that is picked for all of them.
     Column("lead_id", BigInteger, nullable=True),
+    # The editors' weight in ranking: 1 recommended, 0 as it comes, -1 held back.
+    Column("prominence", SmallInteger, nullable=False, server_default="0"),
     Index("ix_notice_lead", "lead_id"),
     Index("uq_notice_source_guid", "source_id", "guid", unique=True),
     Index("ix_notice_source", "source_id", "id"),

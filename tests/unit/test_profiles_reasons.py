@@ -27,6 +27,12 @@ NUMBERS = {
     "reminder": 13,
     "explored": 14,
     "popular": 15,
+    "taste": 16,
+    "clicks": 17,
+    "editor": 18,
+    "similar": 19,
+    "known_agency": 20,
+    "control": 21,
 }
 PARAMS = {
     "interest": ("theme:0402",),
@@ -37,6 +43,9 @@ PARAMS = {
     "learned": ("theme:0402",),
     "deadline": ("2026-10-30", "5"),
     "reminder": ("2026-10-30", "5"),
+    "taste": ("theme:0402",),
+    "clicks": ("role:enterprise",),
+    "known_agency": ("agency:tax",),
 }
 
 
@@ -106,6 +115,34 @@ def test_numbers_never_change() -> None:
             "10月30日截止，还剩1个工作日",
             "Closes 30 October, 1 working day left",
         ),
+        (
+            "taste",
+            ("theme:0402",),
+            "您常看“税务”（依据您的阅读）",
+            "You often open “Taxation” (from what you read)",
+        ),
+        (
+            "taste",
+            ("theme:0402", "own"),
+            "合您设定的偏好“税务”",
+            "Fits the preference you set for “Taxation”",
+        ),
+        (
+            "clicks",
+            ("role:enterprise",),
+            "“企业”身份的人近期常点开（依据点击统计）",
+            "Often opened lately in the role “Enterprise” (from clicks)",
+        ),
+        ("clicks", (), "近期常被点开（依据点击统计）", "Often opened lately (from clicks)"),
+        ("editor", (), "编辑推荐", "Recommended by the editors"),
+        ("similar", (), "与您近期看的内容相近（模型推断）", "Like what you read lately (inferred)"),
+        (
+            "known_agency",
+            ("agency:tax",),
+            "您常看“示例市税务局”发布的内容（依据您的阅读）",
+            "You often open what Shili Tax Service publishes (from what you read)",
+        ),
+        ("control", (), "对照组：按时间排序", "Comparison group: newest first"),
     ],
 )
 def test_sentences(code: str, params: tuple[str, ...], zh: str, en: str) -> None:
@@ -140,8 +177,24 @@ def test_discreet_sentences_tell_nothing(code: str, lang: str) -> None:
     )
 
 
+def test_the_demo_says_what_rests_on_simulated_residents() -> None:
+    for code in ("learned", "popular", "clicks", "similar"):
+        assert "模拟" in said(code, *PARAMS.get(code, ()), simulated=True)
+        assert "simulated" in said(code, *PARAMS.get(code, ()), lang="en", simulated=True)
+    # What one person opened is never simulated, and a rule is a rule.
+    for code in sorted(set(CODES) - {"learned", "popular", "clicks", "similar"}):
+        assert "simulated" not in said(code, *PARAMS.get(code, ()), lang="en", simulated=True)
+
+
 def test_sensitive_reasons_are_found_by_their_tags() -> None:
     check = city().is_sensitive
+    sensitive_theme = next(f"theme:{code}" for code, theme in city().themes.items() if theme.sensitive)
+    for code in ("taste", "learned"):
+        assert is_sensitive(Reason(code, (sensitive_theme,), 1.0), check)
+    assert is_sensitive(Reason("taste", (sensitive_theme, "own"), 1.0), check)
+    assert is_sensitive(Reason("clicks", ("role:aid",), 1.0), check)
+    assert not is_sensitive(Reason("known_agency", ("agency:tax",), 1.0), check)
+    assert not is_sensitive(Reason("clicks"), check)
     assert is_sensitive(Reason("role", ("role:aid",), 1.0), check)
     assert is_sensitive(Reason("learned", ("role:aid",), 1.0), check)
     assert not is_sensitive(Reason("role", ("role:citizen",), 1.0), check)
