@@ -6,15 +6,19 @@ Holds no address and no secret in clear. It checks bounds, not vocabulary: whoev
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from feeds.kernel.db import Database, chunks, insert_one
+from feeds.kernel.db import Database, chunks, insert_one, marks, plain_rows
 from feeds.kernel.errors import NotFoundError, UsageError
+from feeds.kernel.time import from_micros
 from profiles.tables import feedback, profile, profile_criterion
 from profiles.tokens import new_secret, secret_hash
 from profiles.types import PACE_MAX, PACE_MIN, FollowedPlace, Profile
@@ -97,17 +101,17 @@ class ProfileStore:
         with self._db.read() as connection:
             found: list[Profile] = []
             for part in chunks(wanted):
-                query = select(profile).where(profile.c.id.in_(part)).order_by(profile.c.id)
-                found.extend(_with_criteria(connection, connection.execute(query).all()))
+                query = f"{_PROFILES} WHERE id IN ({marks(part)}) ORDER BY id"
+                found.extend(_with_criteria(connection, plain_rows(connection, query, part)))
             return found
 
     def batches(self, size: int = 500) -> Iterator[list[Profile]]:
         """Yield all profiles in the order of ids, ``size`` at a time."""
         last = 0
         while True:
-            query = select(profile).where(profile.c.id > last).order_by(profile.c.id).limit(size)
+            query = f"{_PROFILES} WHERE id > ? ORDER BY id LIMIT ?"
             with self._db.read() as connection:
-                found = _with_criteria(connection, connection.execute(query).all())
+                found = _with_criteria(connection, plain_rows(connection, query, (last, size)))
             if not found:
                 return
             yield found
@@ -148,31 +152,54 @@ def _write_criteria(connection: Connection, wish: Profile) -> None:
         connection.execute(insert(profile_criterion), rows)
 
 
-def _with_criteria(connection: Connection, rows: Sequence[Row[Any]]) -> list[Profile]:
-    criteria: dict[int, dict[str, list[Any]]] = {
-        row.id: {"role": [], "place": [], "interest": [], "mute": []} for row in rows
-    }
-    table = profile_criterion.c
-    query = (
-        select(profile_criterion)
-        .where(table.profile_id.in_(criteria))
-        .order_by(table.profile_id, table.position)
-    )
-    for row in connection.execute(query):
-        value = FollowedPlace(row.code, row.label) if row.kind == "place" else row.code
-        criteria[row.profile_id][row.kind].append(value)
-    return [
-        Profile(
-            id=row.id,
-            created_at=row.created_at,
-            roles=tuple(criteria[row.id]["role"]),
-            places=tuple(criteria[row.id]["place"]),
-            interests=tuple(criteria[row.id]["interest"]),
-            mutes=tuple(criteria[row.id]["mute"]),
-            langs=tuple(row.langs),
-            pace=row.pace,
-            personalised=row.personalised,
-            discreet=row.discreet,
-        )
-        for row in rows
-    ]
+# Columns in the order that _with_criteria takes them apart.
+_PROFILES = "SELECT id, created_at, langs, pace, personalised, discreet FROM profile"
+_CRITERIA = "SELECT profile_id, kind, code, label, position FROM profile_criterion WHERE profile_id"
+_TASTES = "SELECT profile_id, tag, weight, own FROM profile_taste WHERE profile_id"
+
+
+def _with_criteria(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[Profile]:
+    """Put profiles together: three queries for any number of them."""
+    if not rows:
+        return []
+    ids = [row[0] for row in rows]
+    said: dict[int, list[tuple[int, str, Any]]] = {number: [] for number in ids}
+    felt: dict[int, list[tuple[str, float, bool]]] = {}
+    for part in chunks(ids):
+        where = f"IN ({marks(part)})"
+        for number, kind, code, label, position in plain_rows(connection, f"{_CRITERIA} {where}", part):
+            said[number].append((position, kind, _followed(code, label) if kind == "place" else code))
+        for number, tag, weight, own in plain_rows(connection, f"{_TASTES} {where}", part):
+            felt.setdefault(number, []).append((tag, weight, bool(own)))
+    return [_profile(row, said[row[0]], felt.get(row[0], ())) for row in rows]
+
+
+def _profile(
+    row: tuple[Any, ...], said: list[tuple[int, str, Any]], felt: Sequence[tuple[str, float, bool]]
+) -> Profile:
+    number, created_at, langs, pace, personalised, discreet = row
+    said.sort(key=_POSITION)
+    by_kind: dict[str, list[Any]] = {"role": [], "place": [], "interest": [], "mute": []}
+    for _, kind, value in said:
+        by_kind[kind].append(value)
+    tastes = sorted(one for one in felt if one[1])
+    return Profile(
+        number, from_micros(created_at), tuple(by_kind["role"]), tuple(by_kind["place"]),
+        tuple(by_kind["interest"]), tuple(by_kind["mute"]), _langs(langs), pace, bool(personalised),
+        bool(discreet), tuple((tag, weight) for tag, weight, _ in tastes),
+        tuple(tag for tag, _, own in tastes if own),
+    )  # fmt: skip
+
+
+_POSITION = itemgetter(0)
+
+
+# A city follows few places under few labels, and reads few languages: the same objects serve everybody.
+@lru_cache(maxsize=4096)
+def _followed(code: str, label: str) -> FollowedPlace:
+    return FollowedPlace(code, label)
+
+
+@lru_cache(maxsize=256)
+def _langs(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from feeds.catalogue.notices import Notice
 from feeds.catalogue.vocabulary import City
 from feeds.catalogue.words import doc_key, fold
 from feeds.kernel.time import to_micros
+from profiles.bulk import unpack_many_ids
 from profiles.match import Kinship, Reach, kinship, reach, says
+from profiles.shelves import StoredShelf, stored
 from profiles.types import Profile, Shelf
 from recommender.features import title_words
-from recommender.types import HORIZON, Candidate, Csr, Ints, Mask, csr, ones
+from recommender.types import HORIZON, Candidate, Csr, Floats, Ints, Mask, add_product, csr, lists, ones
 
 _NEVER = int(np.iinfo(np.int64).max)
 _SIGNS = re.compile(r"[\W_]+")
@@ -49,6 +52,7 @@ def from_notice(notice: Notice) -> Candidate:
         released_at=notice.released_at,
         ends=min(ends, default=None),
         twin=_twin(notice),
+        prominence=notice.prominence,
     )
 
 
@@ -66,13 +70,16 @@ class Pool:
 
     Attributes:
         candidates: Newest first, then smaller id.
-        topics: CSR (n_tags, n) of strengths, row ``topic_rows[tag]``; ``roles`` and ``places`` likewise.
+        tags: float32 (n_tags, n) of strengths: first the ``topics``, row ``topic_rows[tag]``, then the
+            ``places``, row ``tag_rows["place:" + code]``; ``tag_names`` names the rows.
+        roles: float32 (n_roles, n), row ``role_rows[tag]``.
+        around: int32 (n_places, n): row of the wider place that the notice is really about, else -1.
         hides: CSR (n_tags, n) of ones: muting row ``hide_rows[tag]`` hides column j.
         until: int64 (n,): microsecond from which it is too late.
         since: int64 (n,): microsecond that the horizon is measured from.
         readers: Language → bool (n,): what its readers can read.
         local, outside, citywide: bool (n,), see :class:`profiles.match.Reach`.
-        rank: int8 (n,): 0 normal, 1 mandatory, 2 emergency.
+        rank: int64 (n,): 0 normal, 1 mandatory, 2 emergency. ``prominence``: float32 (n,).
         agencies: Number of each one's agency, -1 where unknown; ``twins`` likewise.
         themes: Level-1 themes of each, as bits of one number.
     """
@@ -83,12 +90,14 @@ class Pool:
     kin: Kinship
     ids: Ints
     column_of: Mapping[int, int]
-    topics: Csr
+    tags: Floats
+    tag_names: tuple[str, ...]
+    tag_rows: Mapping[str, int]
     topic_rows: Mapping[str, int]
-    roles: Csr
-    role_rows: Mapping[str, int]
-    places: Csr
     place_rows: Mapping[str, int]
+    roles: Floats
+    role_rows: Mapping[str, int]
+    around: Ints
     hides: Csr
     hide_rows: Mapping[str, int]
     until: Ints
@@ -98,11 +107,46 @@ class Pool:
     outside: Mask
     citywide: Mask
     rank: Ints
+    prominence: Floats
     agencies: list[int]
     themes: list[int]
     twins: list[int]
     twin_columns: Mapping[int, list[int]]
     _words: dict[str, list[int]] = field(default_factory=dict, repr=False)
+
+    @property
+    def topics(self) -> Floats:
+        """Strengths of followed tags, float32 (n_topics, n)."""
+        return self.tags[: len(self.topic_rows)]
+
+    @property
+    def places(self) -> Floats:
+        """Strengths of followed places before the label's factor, float32 (n_places, n)."""
+        return self.tags[len(self.topic_rows) :]
+
+    @cached_property
+    def rows_of_roles(self) -> dict[str, int]:
+        """Code of a role → its row of ``roles``."""
+        return {tag.removeprefix("role:"): row for tag, row in self.role_rows.items()}
+
+    @cached_property
+    def place_codes(self) -> tuple[str, ...]:
+        """Code of each row of ``places``."""
+        return tuple(self.place_rows)
+
+    @cached_property
+    def cap_arrays(self) -> tuple[Ints, Ints]:
+        """``agencies`` and ``themes`` as arrays; of Python's integers where there are too many themes."""
+        wide = max(self.themes, default=0) >= 1 << 62
+        return np.array(self.agencies, dtype=np.int64), np.array(
+            self.themes, dtype=object if wide else np.int64
+        )
+
+    @cached_property
+    def by_id(self) -> tuple[Ints, Ints]:
+        """Ids ascending, and the column of each."""
+        order = np.argsort(self.ids)
+        return self.ids[order], order
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -114,6 +158,20 @@ class Pool:
             found = [n for n, one in enumerate(self.reaches) if says(word, one.title)]
             self._words[word] = found
         return found
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words that a batch follows or mutes.
+
+    Attributes:
+        names: The words, without ``word:``.
+        spoken: CSR (n_profiles, n_words) of ones. ``said``: CSR (n_words, n) of ones: in the title.
+    """
+
+    names: tuple[str, ...]
+    spoken: Csr
+    said: Csr
 
 
 def pool(candidates: Iterable[Candidate], city: City) -> Pool:
@@ -131,6 +189,7 @@ def pool(candidates: Iterable[Candidate], city: City) -> Pool:
     roles, role_rows = _table([r.roles for r in reaches])
     places, place_rows = _table([r.places for r in reaches])
     hides, hide_rows = _table([dict.fromkeys(r.hidden_by, 1.0) for r in reaches])
+    tag_names = (*topic_rows, *(f"place:{code}" for code in place_rows))
     agencies, twins = _numbers([c.agency for c in ordered]), _numbers([c.twin for c in ordered])
     twin_columns: dict[int, list[int]] = {}
     for column, number in enumerate(twins):
@@ -140,8 +199,10 @@ def pool(candidates: Iterable[Candidate], city: City) -> Pool:
         candidates=ordered, reaches=reaches, city=city, kin=kin,
         ids=np.array([c.notice_id for c in ordered], dtype=np.int64),
         column_of={c.notice_id: n for n, c in enumerate(ordered)},
-        topics=topics, topic_rows=topic_rows, roles=roles, role_rows=role_rows, places=places,
-        place_rows=place_rows, hides=hides, hide_rows=hide_rows,
+        tags=np.concatenate([topics.toarray(), places.toarray()]), tag_names=tag_names,
+        tag_rows={tag: n for n, tag in enumerate(tag_names)}, topic_rows=topic_rows, place_rows=place_rows,
+        roles=roles.toarray(), role_rows=role_rows, around=_around(reaches, place_rows),
+        hides=hides, hide_rows=hide_rows,
         until=np.array([_until(c) for c in ordered], dtype=np.int64),
         since=np.array([_since(c) for c in ordered], dtype=np.int64),
         readers=_readers(ordered),
@@ -149,14 +210,16 @@ def pool(candidates: Iterable[Candidate], city: City) -> Pool:
         outside=np.array([r.outside for r in reaches], dtype=bool),
         citywide=np.array([r.citywide for r in reaches], dtype=bool),
         rank=np.array([("normal", "mandatory", "emergency").index(c.priority) for c in ordered],
-        dtype=np.int64), agencies=agencies, themes=_bits([level_one(c, city) for c in ordered]), twins=twins,
+        dtype=np.int64), prominence=np.array([c.prominence for c in ordered], dtype=np.float32),
+        agencies=agencies, themes=_bits([level_one(c, city) for c in ordered]), twins=twins,
         twin_columns={number: columns for number, columns in twin_columns.items() if len(columns) > 1},
     )  # fmt: skip
 
 
 def eligible(
-    profiles: Sequence[Profile], shelves: Sequence[Shelf], candidates: Pool, now: datetime, welcome: Mask
-) -> Mask:
+    profiles: Sequence[Profile], shelves: Sequence[Shelf | StoredShelf], candidates: Pool, now: datetime,
+    welcome: Mask,
+) -> Mask:  # fmt: skip
     """Mark what each profile may be offered.
 
     Args:
@@ -169,24 +232,28 @@ def eligible(
     Returns:
         bool, shape (n_profiles, n_candidates).
     """
-    mask = np.zeros((len(profiles), len(candidates)), dtype=bool)
-    if not mask.size:
-        return mask
+    if not profiles or not len(candidates):
+        return np.zeros((len(profiles), len(candidates)), dtype=bool)
     alive = candidates.until > to_micros(now)
     recent = alive & (candidates.since >= to_micros(now - HORIZON))  # a date in the future counts as now
-    kept: dict[tuple[tuple[str, ...], bool], Mask] = {}
-    for row, profile in enumerate(profiles):
-        key = (profile.langs or ("zh",), bool(welcome[row]))
-        if key not in kept:
-            readable = candidates.readers[""].copy()
-            for lang in key[0]:
-                readable |= candidates.readers.get(_language(lang), False)
-            kept[key] = readable & (alive if key[1] else recent)
-        mask[row] = kept[key]
+    kinds: dict[tuple[tuple[str, ...], bool], int] = {}
+    own = [
+        kinds.setdefault((profile.langs or ("zh",), first), len(kinds))
+        for profile, first in zip(profiles, welcome.tolist(), strict=True)
+    ]
+    open_to = [_readable(langs, candidates) & (alive if first else recent) for langs, first in kinds]
+    mask: Mask = np.stack(open_to)[own]
     _only_followed(mask, profiles, candidates)
     _without_muted(mask, profiles, candidates)
     _without_picked(mask, shelves, candidates)
     return mask
+
+
+def _readable(langs: Sequence[str], candidates: Pool) -> Mask:
+    readable = candidates.readers[""].copy()
+    for lang in langs:
+        readable |= candidates.readers.get(_language(lang), False)
+    return readable
 
 
 def follows(
@@ -198,24 +265,14 @@ def follows(
 
 def word_tables(
     profiles: Sequence[Profile], candidates: Pool, tags_of: Callable[[Profile], Iterable[str]]
-) -> tuple[Csr, Csr] | None:
-    """The same for ``word:…`` tags: profiles × words, words × candidates; ``None`` where nobody has any."""
+) -> Words | None:
+    """The same for ``word:…`` tags; ``None`` where nobody has any."""
     spoken = [[tag[5:] for tag in tags_of(profile) if tag.startswith("word:")] for profile in profiles]
     rows = {word: n for n, word in enumerate(dict.fromkeys(word for words in spoken for word in words))}
     if not rows:
         return None
     left = ones(([rows[word] for word in words] for words in spoken), len(rows))
-    return left, ones((candidates.says(word) for word in rows), len(candidates))
-
-
-def met(
-    profiles: Sequence[Profile], candidates: Pool, table: Csr, rows: Mapping[str, int],
-    tags_of: Callable[[Profile], Iterable[str]],
-) -> Csr:  # fmt: skip
-    """Sum the strengths of each profile's tags and words at each candidate; sparse (n_profiles, n)."""
-    found = follows(profiles, rows, tags_of) @ table
-    words = word_tables(profiles, candidates, tags_of)
-    return found if words is None else found + words[0] @ words[1]
+    return Words(tuple(rows), left, ones((candidates.says(word) for word in rows), len(candidates)))
 
 
 def _until(candidate: Candidate) -> int:
@@ -254,36 +311,54 @@ def _language(tag: str) -> str:
 def _only_followed(mask: Mask, profiles: Sequence[Profile], candidates: Pool) -> None:
     columns = np.flatnonzero(candidates.outside)
     if columns.size:
-        followed = follows(profiles, candidates.place_rows, _place_codes) @ candidates.places[:, columns]
-        mask[:, columns] &= followed.toarray() > 0
+        followed = np.zeros((len(profiles), columns.size), dtype=np.float32)
+        rows = candidates.place_rows
+        places = [sorted({rows[p.code] for p in one.places if p.code in rows}) for one in profiles]
+        add_product(followed, lists(places, len(rows)), np.ascontiguousarray(candidates.places[:, columns]))
+        mask[:, columns] &= followed > 0
 
 
 def _without_muted(mask: Mask, profiles: Sequence[Profile], candidates: Pool) -> None:
-    muted = met(profiles, candidates, candidates.hides, candidates.hide_rows, lambda p: p.mutes).tocoo()
-    mask[muted.row[muted.data > 0], muted.col[muted.data > 0]] = False
+    rows = [row for row, profile in enumerate(profiles) if profile.mutes]
+    if not rows:
+        return
+    some = [profiles[row] for row in rows]
+    muted = follows(some, candidates.hide_rows, _mutes) @ candidates.hides
+    words = word_tables(some, candidates, _mutes)
+    cells = (muted if words is None else muted + words.spoken @ words.said).tocoo()
+    mask[np.array(rows)[cells.row], cells.col] = False
 
 
-def _without_picked(mask: Mask, shelves: Sequence[Shelf], candidates: Pool) -> None:
-    rows: list[int] = []
-    columns: list[int] = []
-    for row, shelf in enumerate(shelves):
-        for notice_id in shelf.picked:
-            column = candidates.column_of.get(notice_id)
-            if column is not None:
-                same = candidates.twin_columns.get(candidates.twins[column]) or [column]
-                columns.extend(same)
-                rows.extend([row] * len(same))
-    mask[rows, columns] = False
+def _without_picked(mask: Mask, shelves: Sequence[Shelf | StoredShelf], candidates: Pool) -> None:
+    packed = [(one if isinstance(one, StoredShelf) else stored(one)).picked for one in shelves]
+    rows, picked = unpack_many_ids(packed)
+    ids, columns = candidates.by_id
+    place = np.minimum(np.searchsorted(ids, picked), ids.size - 1)
+    here = ids[place] == picked
+    rows, gone = rows[here], columns[place[here]]
+    mask[rows, gone] = False
+    if candidates.twin_columns:
+        for row, column in zip(rows.tolist(), gone.tolist(), strict=True):
+            if same := candidates.twin_columns.get(candidates.twins[column]):
+                mask[row, same] = False
 
 
-def _place_codes(profile: Profile) -> Iterable[str]:
-    return (place.code for place in profile.places)
+def _mutes(profile: Profile) -> Iterable[str]:
+    return profile.mutes
 
 
 def _table(items: Sequence[Mapping[str, float]]) -> tuple[Csr, dict[str, int]]:
     rows = {tag: n for n, tag in enumerate(sorted({tag for item in items for tag in item}))}
     by_item = csr(({rows[tag]: value for tag, value in item.items()} for item in items), len(rows))
     return by_item.T.tocsr(), rows
+
+
+def _around(reaches: Sequence[Reach], place_rows: Mapping[str, int]) -> Ints:
+    found: Ints = np.full((len(place_rows), len(reaches)), -1, dtype=np.int32)
+    for column, one in enumerate(reaches):
+        for code, wider in one.around.items():
+            found[place_rows[code], column] = place_rows[wider]
+    return found
 
 
 def _numbers(names: Sequence[str]) -> list[int]:

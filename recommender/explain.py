@@ -1,54 +1,81 @@
-"""Say why, from the arrays that made the score: one to three reasons, declared facts first. Pure.
+"""Say why, from the arrays that made the score: one to three reasons a pick, declared facts first. Pure.
 
 Nothing is worked out afterwards or guessed: each reason's contribution is its share of the score, and one
-that added nothing is never given. Called by ``select`` for the picks of a batch; sentences are in
-``profiles.reasons``.
+that added nothing is never given. A batch's reasons are worked out together: each source below gives lines
+(which pick, what is said, what it added), which are then sorted and cut. Called by ``select``; sentences are
+in ``profiles.reasons``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from feeds.kernel.time import local_date
-from profiles.match import interests_met, label_factor
-from profiles.types import Profile, Reason
 from recommender.blend import PARTS, Blend, Prepared
-from recommender.candidates import Pool
-from recommender.types import Ints
+from recommender.cells import Cells, Lines
+from recommender.types import Floats, Ints, Mask
+from recommender.wishes import lines_of
 
 MOST = 3
-_LIFE_OR_AGENCY = {"life": "life", "agency": "agency"}
+# The order of sources; declared facts stand among themselves by contribution.
+_RULE, _DECLARED, _DEADLINE, _TASTE, _LEARNED, _CLICKS, _EDITOR = range(7)
 
 
-def explain(
-    profiles: Sequence[Profile], picks: Sequence[Sequence[int]], scores: Blend, ready: Prepared
-) -> list[list[tuple[Reason, ...]]]:
+@dataclass(frozen=True)
+class Said:
+    """The reasons of a batch's picks.
+
+    Attributes:
+        starts: int64 (n_picks + 1,): where each pick's reasons begin.
+        said: int64 (n_reasons,): numbers of statements, see ``Prepared.statements``.
+        worth: float32 (n_reasons,): contributions, above 0.
+    """
+
+    starts: Ints
+    said: Ints
+    worth: Floats
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Reasons found by one source; entry i belongs to pick ``pick[i]``, ascending."""
+
+    source: int
+    pick: Ints
+    said: Ints
+    worth: Floats
+
+
+def explain(picks: Cells) -> Said:
     """Give the reasons of a batch's picks.
 
-    Args:
-        profiles: Row i of ``scores`` belongs to ``profiles[i]``.
-        picks: For each profile, the columns of its picks.
-        scores: Of this batch.
-        ready: What the scores were made from.
-
     Returns:
-        For each profile and pick 1 to 3 reasons: what a rule decided, then declared facts by contribution,
-        then the deadline, then the model; "new" or "the whole city" only where nothing else is true.
-        Contributions are above 0.
+        For each pick 1 to 3 reasons: what a rule decided, then declared facts by contribution, then the
+        deadline, taste, the model, clicks, the editors; "new" or "the whole city" only where nothing else is
+        true. A second reason of one code waits for the other codes. Contributions are above 0.
     """
-    rows = np.array([row for row, columns in enumerate(picks) for _ in columns], dtype=np.int64)
-    columns = np.array([column for one in picks for column in one], dtype=np.int64)
-    near = _learned(rows, columns, scores, ready)
-    parts = (scores.parts[name][rows, columns].tolist() for name in ("interest", "place", "role", "deadline"))
-    cells = iter(zip(*parts, near, strict=True))
-    return [
-        [_reasons(profile, column, next(cells), ready) for column in one]
-        for profile, one in zip(profiles, picks, strict=True)
-    ]
+    ready, columns, size = picks.ready, picks.columns, picks.rows.size
+    found = [one for source in _SOURCES for one in source(picks) if one.pick.size]
+    pick = _joined([one.pick for one in found])
+    said = _joined([one.said for one in found])
+    worth = np.concatenate([np.zeros(0, np.float32), *(one.worth for one in found)])
+    source = np.repeat([one.source for one in found], [one.pick.size for one in found]).astype(np.int64)
+    order = _in_order(pick, source, worth)
+    order = order[_kept(pick[order], _codes(ready)[said[order]])]
+    pick, said, worth = pick[order], said[order], worth[order]
+    bare = np.flatnonzero(np.bincount(pick, minlength=size) == 0)
+    if bare.size:
+        plain = [_plain(column, ready) for column in columns[bare].tolist()]
+        pick = np.concatenate([pick, bare])
+        said = np.concatenate([said, np.array([number for number, _ in plain], dtype=np.int64)])
+        worth = np.concatenate([worth, np.array([value for _, value in plain], dtype=np.float32)])
+        order = np.argsort(pick, kind="stable")
+        pick, said, worth = pick[order], said[order], worth[order]
+    return Said(np.searchsorted(pick, np.arange(size + 1)), said, worth.astype(np.float32))
 
 
 def breakdown(row: int, column: int, scores: Blend) -> dict[str, float]:
@@ -56,158 +83,195 @@ def breakdown(row: int, column: int, scores: Blend) -> dict[str, float]:
     return {name: float(scores.parts[name][row, column]) for name in PARTS}
 
 
-def _reasons(
-    profile: Profile, column: int, cell: tuple[float, float, float, float, Reason | None], ready: Prepared
-) -> tuple[Reason, ...]:
-    interest, place, role, deadline, near = cell
-    pool = ready.pool
-    declared: list[Reason] = []
-    if interest > 0:
-        declared += _interests(profile, column, interest, pool)
-    if place > 0:
-        declared.append(_place(profile, column, place, pool))
-    if role > 0:
-        declared += _roles(profile, column, role, pool)
-    if len(declared) > 1:
-        declared.sort(key=_by_contribution)
-    if pool.rank[column]:
-        code = "emergency" if pool.rank[column] == 2 else "mandatory"
-        declared.insert(0, Reason(code, (), float(ready.priority[column])))
-    if profile.personalised:
-        if deadline > 0:
-            declared.append(_deadline(column, deadline, ready))
-        if near is not None:
-            declared.append(near)
-    if len(declared) > MOST:
-        declared = _first_of_kinds(declared)
-    return tuple(declared) or (_plain(column, ready),)
+def _joined(parts: Sequence[Ints]) -> Ints:
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-def _by_contribution(reason: Reason) -> float:
-    return -reason.contribution
+def _codes(ready: Prepared) -> Ints:
+    """The code of each statement, as a number."""
+    return np.array(ready.statements.codes, dtype=np.int64)
 
 
-def _first_of_kinds(reasons: list[Reason]) -> list[Reason]:
-    """Three of them; a second reason of one code waits until every other code has been heard."""
-    first: dict[str, Reason] = {}
-    for reason in reasons:
-        first.setdefault(reason.code, reason)
-    kept = list(first.values())
-    kept += [reason for reason in reasons if reason not in kept]
-    return sorted(kept[:MOST], key=reasons.index)
+def _in_order(pick: Ints, source: Ints, worth: Floats) -> Ints:
+    """Sort lines by pick, then source, declared ones by what they added; equal lines stay as they are."""
+    # Floats above 0 sort like their bits. One number for each line: numpy sorts one key far faster than
+    # three, and all the faster as each source gives its lines pick by pick.
+    falling = np.where(source == _DECLARED, 0x7FFFFFFF - worth.view(np.int32).astype(np.int64), 0)
+    found: Ints = np.argsort((pick << 35) | (source << 32) | falling, kind="stable")
+    return found
 
 
-def _interests(profile: Profile, column: int, value: float, pool: Pool) -> list[Reason]:
+def _kept(pick: Ints, code: Ints) -> Ints:
+    """Choose three lines of each pick; a second one of a code waits until every other was heard.
+
+    Args:
+        pick: Of each line; ascending, the lines of each pick in their order.
+        code: Of each line, below 256.
+
+    Returns:
+        Positions of those that are kept, ascending.
+    """
+    counts = np.bincount(pick)
+    crowded = np.flatnonzero(counts[pick] > MOST)
+    kept = np.ones(pick.size, dtype=bool)
+    if crowded.size:
+        pick, code = pick[crowded], code[crowded]
+        by_code = np.argsort(pick * 256 + code, kind="stable")
+        key = (pick * 256 + code)[by_code]
+        again = np.zeros(pick.size, dtype=np.int64)
+        again[by_code[1:]] = key[1:] == key[:-1]
+        waiting = np.argsort(pick * 2 + again, kind="stable")
+        begins = np.searchsorted(pick, pick)  # where each line's pick begins, the same in both orders
+        kept[crowded[waiting[np.arange(pick.size) - begins >= MOST]]] = False
+    return np.flatnonzero(kept)
+
+
+def _rules(picks: Cells) -> Iterator[_Found]:
+    rank, ready = picks.ready.pool.rank[picks.columns], picks.ready
+    for height, code in ((1, "mandatory"), (2, "emergency")):
+        pick = np.flatnonzero(rank == height)
+        yield _one(_RULE, pick, ready.statements.number(code), picks.parts["priority"][pick])
+
+
+def _interests(picks: Cells) -> Iterator[_Found]:
     """The part is shared among the interests that met, by strength."""
-    strengths = _met(profile, column, pool)
-    if len(strengths) == 1:
-        return [_interest(tag, value) for tag in strengths]
-    share = value / sum(strengths.values())
-    found = [_interest(tag, share * strength) for tag, strength in strengths.items()]
-    return sorted(found, key=lambda one: (-one.contribution, one.params))
+    tags, words, ready = picks.interests, picks.words, picks.ready
+    spoken = () if picks.asked.said.words is None else picks.asked.said.words.names
+    heard = [ready.statements.number("interest", (f"word:{spoken[n]}",)) for n in words.entry.tolist()]
+    both = Lines(
+        np.concatenate([tags.cell, words.cell]),
+        np.concatenate([ready.said_of_topics[tags.entry], np.array(heard, dtype=np.int64)]),
+        np.concatenate([tags.strength, words.strength]),
+    )
+    yield _shared(both, picks.parts["interest"])
 
 
-# Strengths are few, so the same reasons go to thousands of people: making them once saves a third.
-@lru_cache(maxsize=1 << 15)
-def _interest(tag: str, value: float) -> Reason:
-    return Reason(_LIFE_OR_AGENCY.get(tag.partition(":")[0], "interest"), (tag,), value)
+def _roles(picks: Cells) -> Iterator[_Found]:
+    lines, value = picks.roles, picks.parts["role"]
+    here = value[lines.cell] > 0
+    said = picks.ready.said_of_roles[lines.entry[here]]
+    yield _shared(Lines(lines.cell[here], said, lines.strength[here]), value)
 
 
-@lru_cache(maxsize=1 << 15)
-def _role(tag: str, value: float) -> Reason:
-    return Reason("role", (tag,), value)
-
-
-@lru_cache(maxsize=1 << 15)
-def _at(code: str, label: str, value: float) -> Reason:
-    return Reason("place", (f"place:{code}", label), value)
-
-
-def _met(profile: Profile, column: int, pool: Pool) -> Mapping[str, float]:
-    """The same as :func:`profiles.match.interests_met`, for thousands of interests as well."""
-    reach = pool.reaches[column]
-    if len(profile.interests) < 50:
-        return interests_met(profile.interests, reach)
-    wanted, words = _wanted(profile.interests)
-    return {tag: reach.topics[tag] for tag in reach.topics if tag in wanted} | interests_met(words, reach)
-
-
-@lru_cache(maxsize=64)
-def _wanted(interests: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
-    words = tuple(tag for tag in interests if tag.startswith("word:"))
-    return frozenset(interests).difference(words), words
-
-
-def _place(profile: Profile, column: int, value: float, pool: Pool) -> Reason:
+def _places(picks: Cells) -> Iterator[_Found]:
     """The one place that gave the part its value; among equals the one named first."""
-    reach = pool.reaches[column].places
-    best = profile.places[0]
-    if len(profile.places) > 1:
-        best = max(profile.places, key=lambda place: reach.get(place.code, 0.0) * label_factor(place.label))
-    wider = pool.reaches[column].around.get(best.code)
+    value, places, pool = picks.parts["place"], picks.asked.said.places, picks.ready.pool
+    lines, number = picks.places, picks.ready.statements.number
+    best = _first_of_best(lines.cell, lines.strength)
+    best = best[value[lines.cell[best]] > 0]
+    pick, line = lines.cell[best], lines.entry[best]
+    rows = places.rows[line]
+    wider, codes = pool.around[rows, picks.columns[pick]], pool.place_codes
     # About the district around it, not about the place itself: then the district is what is named.
-    return _at(wider, "", value) if wider else _at(best.code, best.label, value)
+    said = [
+        number("place", (f"place:{codes[around]}", "")) if around >= 0
+        else number("place", (f"place:{codes[row]}", places.labels[n]))
+        for around, row, n in zip(wider.tolist(), rows.tolist(), line.tolist(), strict=True)
+    ]  # fmt: skip
+    yield _Found(_DECLARED, pick, np.array(said, dtype=np.int64), value[pick])
 
 
-def _roles(profile: Profile, column: int, value: float, pool: Pool) -> list[Reason]:
-    reach = pool.reaches[column].roles
-    met = {tag: reach[tag] for tag in map("role:".__add__, profile.roles) if tag in reach}
-    share = value / sum(met.values())
-    return [_role(tag, share * strength) for tag, strength in met.items()]
+def _deadlines(picks: Cells) -> Iterator[_Found]:
+    value = picks.parts["deadline"]
+    pick = np.flatnonzero((value > 0) & _personal(picks))
+    said = [_deadline(column, picks.ready) for column in picks.columns[pick].tolist()]
+    yield _Found(_DEADLINE, pick, np.array(said, dtype=np.int64), value[pick])
 
 
-def _deadline(column: int, value: float, ready: Prepared) -> Reason:
-    deadline = ready.pool.candidates[column].deadline
-    day = local_date(deadline, ZoneInfo(ready.pool.city.timezone)).isoformat() if deadline else ""
-    return Reason("deadline", (day, str(ready.days_left[column])), value)
+def _tastes(picks: Cells) -> Iterator[_Found]:
+    """The tag of theirs that weighed most in what behaviour says."""
+    value, lines, ready = picks.parts["taste"], picks.tastes, picks.ready
+    best = _first_of_best(lines.cell, lines.strength)
+    best = best[value[lines.cell[best]] >= ready.weights.said]
+    pick, said = lines.cell[best], []
+    for row, tag in zip(picks.rows[pick].tolist(), lines.entry[best].tolist(), strict=True):
+        name = ready.pool.tag_names[tag]
+        own = ("own",) if name in picks.asked.profiles[row].own_taste else ()
+        said.append(ready.statements.number("taste", (name, *own)))
+    yield _Found(_TASTE, pick, np.array(said, dtype=np.int64), value[pick])
 
 
-def _plain(column: int, ready: Prepared) -> Reason:
-    """Nothing personal is true of it: it is for the whole city, or it is simply new."""
-    if ready.citywide[column] > 0:
-        return Reason("citywide", (), float(ready.citywide[column]))
-    return Reason("fresh", (), max(float(ready.fresh[column]), 1e-3))
-
-
-def _learned(rows: Ints, columns: Ints, scores: Blend, ready: Prepared) -> list[Reason | None]:
-    """Name, for each pick, the declared fact that weighed most in what the model added, if that is enough.
+def _learned(picks: Cells) -> Iterator[_Found]:
+    """The declared fact that weighed most in what the model added, if that is enough.
 
     The score in standard deviations is a sum over the resident's features (and the notice's own popularity),
     each measured against the mean of the candidates; the largest of them is named.
     """
-    found: list[Reason | None] = [None] * rows.size
-    basis, model, vectors, biases = scores.learned, ready.model, ready.item_vectors, ready.item_biases
-    if basis is None or model is None or vectors is None or biases is None:
-        return found
-    values = scores.parts["learned"][rows, columns]
-    enough = (values > 0) & (values >= ready.weights.learned * ready.weights.learned_said)
-    chosen = np.flatnonzero(enough)
-    if not chosen.size:
-        return found
-    away = vectors[columns[chosen]] - basis.vectors[rows[chosen]]
-    popular = (biases[columns[chosen]] - basis.biases[rows[chosen]]).tolist()
-    starts = basis.users.indptr
-    counts = np.diff(starts)[rows[chosen]]
-    ends = np.cumsum(counts)
-    # One line for each pair of a pick and a feature of its resident.
-    offset = np.arange(ends[-1]) - np.repeat(ends - counts, counts) + np.repeat(starts[rows[chosen]], counts)
-    features = basis.users.indices[offset]
-    shares = np.einsum("ij,ij->i", np.repeat(away, counts, axis=0), model.user_vectors[features])
-    shares *= basis.users.data[offset]
-    lists, names, begin = shares.tolist(), model.users.names, 0
-    numbers: list[int] = features.tolist()
-    for pick, end, bias in zip(chosen.tolist(), ends.tolist(), popular, strict=True):
-        mine = lists[begin:end]
-        best = max(mine)
-        if bias > best:
-            found[pick] = Reason("popular", (), float(values[pick]))
-        else:
-            feature = names[numbers[begin + mine.index(best)]]
-            found[pick] = Reason("learned", tuple(_tags((feature,))), float(values[pick]))
-        begin = end
+    users, taught, ready = picks.asked.users, picks.ready.taught, picks.ready
+    if users is None or taught is None:
+        return
+    value = picks.parts["learned"]
+    met = np.flatnonzero((value > 0) & (value >= ready.weights.learned * ready.weights.learned_said))
+    owner, entry = lines_of(users.indptr, picks.rows[met])
+    feature = users.indices[entry].astype(np.int64)
+    away = taught.by_item[picks.columns[met]]
+    share = np.einsum("ij,ij->i", away[owner, :-1], taught.users[feature]) * users.data[entry]
+    best = _first_of_best(owner, share)
+    said = ready.said_of_features(feature[best])
+    said[away[:, -1] > share[best]] = ready.statements.number("popular")
+    yield _Found(_LEARNED, met, said, value[met])
+
+
+def _clicks(picks: Cells) -> Iterator[_Found]:
+    shares, lift, counted, ready = picks.asked.shares, picks.ready.lift, picks.ready.counted, picks.ready
+    if shares is None or lift is None or counted is None:
+        return
+    value = picks.parts["clicks"]
+    pick = np.flatnonzero(value >= ready.weights.said)
+    best = (shares[picks.rows[pick]] * lift[:, picks.columns[pick]].T).argmax(axis=1)
+    everybody = ready.statements.number("clicks")
+    by_role = [everybody, *(ready.statements.number("clicks", (f"role:{role}",)) for role in counted.roles)]
+    yield _Found(_CLICKS, pick, np.array(by_role, dtype=np.int64)[best], value[pick])
+
+
+def _editors(picks: Cells) -> Iterator[_Found]:
+    value = picks.parts["editor"]
+    pick = np.flatnonzero((value >= picks.ready.weights.said) & _personal(picks))
+    yield _one(_EDITOR, pick, picks.ready.statements.number("editor"), value[pick])
+
+
+# In the order in which equal lines stand.
+_SOURCES: tuple[Callable[[Cells], Iterator[_Found]], ...] = (
+    _rules, _interests, _places, _roles, _deadlines, _tastes, _learned, _clicks, _editors,
+)  # fmt: skip
+
+
+def _personal(picks: Cells) -> Mask:
+    found: Mask = picks.asked.said.personalised[picks.rows]
     return found
 
 
-def _tags(features: Iterable[str]) -> Iterable[str]:
-    """``interest:theme:0402`` → its tag; a resident's own feature has none to show."""
-    return (name.removeprefix("interest:") for name in features if not name.startswith("id:"))
+def _one(source: int, pick: Ints, number: int, worth: Floats) -> _Found:
+    return _Found(source, pick, np.full(pick.size, number, dtype=np.int64), worth)
+
+
+def _shared(lines: Lines, value: Floats) -> _Found:
+    """One declared reason for each line; the value of each pick is shared by strength."""
+    whole = np.bincount(lines.cell, weights=lines.strength, minlength=value.size)
+    worth = value[lines.cell] * lines.strength / whole[lines.cell]
+    return _Found(_DECLARED, lines.cell, lines.entry, worth.astype(np.float32))
+
+
+def _first_of_best(owner: Ints, strength: Floats) -> Ints:
+    """The strongest entry of each owner, the first among equals; owners ascending."""
+    new = np.diff(owner, prepend=-1) > 0
+    begins = np.flatnonzero(new)
+    if begins.size == owner.size:
+        return begins
+    best = np.maximum.reduceat(strength, begins)
+    there = np.flatnonzero(strength == best[np.cumsum(new) - 1])
+    firsts: Ints = there[np.flatnonzero(np.diff(owner[there], prepend=-1))]
+    return firsts
+
+
+def _deadline(column: int, ready: Prepared) -> int:
+    deadline = ready.pool.candidates[column].deadline
+    day = local_date(deadline, ZoneInfo(ready.pool.city.timezone)).isoformat() if deadline else ""
+    return ready.statements.number("deadline", (day, str(ready.days_left[column])))
+
+
+def _plain(column: int, ready: Prepared) -> tuple[int, float]:
+    """Nothing personal is true of it: it is for the whole city, or it is simply new."""
+    if ready.citywide[column] > 0:
+        return ready.statements.number("citywide"), float(ready.citywide[column])
+    return ready.statements.number("fresh"), max(float(ready.fresh[column]), 1e-3)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from feeds.catalogue.words import cut
 from profiles.types import Profile
-from recommender.types import Candidate, Csr, FeatureSpace, csr
+from recommender.types import Candidate, Csr, FeatureSpace, Rows, csr, lists
 
 #: Place code → codes of what contains it, nearest first (``Kinship.above``).
 Above: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -23,6 +23,8 @@ Above: TypeAlias = Mapping[str, tuple[str, ...]]
 MIN_DOCUMENTS = 2
 #: Events from which a resident is a feature of their own.
 IDENTITY_EVENTS = 5
+_IDENTITY = "id:"
+_REMEMBERED = 20_000
 _ENGLISH = re.compile(r"[a-z][0-9a-z]{2,}")
 _CHINESE = re.compile(r"[㐀-鿿]{2,}")
 # What stands in every second title of a government notice and so tells nothing.
@@ -85,7 +87,7 @@ def user_features(profile: Profile, above: Above) -> set[str]:
 
 def identity(profile_id: int) -> str:
     """The feature that is one resident."""
-    return f"id:{profile_id}"
+    return f"{_IDENTITY}{profile_id}"
 
 
 def user_space(profiles: Iterable[Profile], above: Above, known_well: Iterable[int] = ()) -> FeatureSpace:
@@ -101,10 +103,52 @@ def user_matrix(profiles: Sequence[Profile], above: Above, space: FeatureSpace) 
     Returns:
         float32 CSR, shape (n_profiles, len(space)); rows have length 1 (L2), or 0 where nothing is known.
     """
-    return csr(
-        (_row(user_features(profile, above) | {identity(profile.id)}, space.columns) for profile in profiles),
-        len(space),
-    )
+    return UserRows(above, space).rows(profiles).csr()
+
+
+class UserRows:
+    """Turns residents into rows over one vocabulary; remembers the columns of roles, places and tags."""
+
+    def __init__(self, above: Above, space: FeatureSpace) -> None:
+        self._space = space
+        self._roles = _Columns(lambda code: (f"role:{code}",), space)
+        self._interests = _Columns(lambda tag: (f"interest:{tag}",), space)
+        self._places = _Columns(
+            lambda code: tuple(f"place:{one}" for one in (code, *above.get(code, ()))), space
+        )
+        self._known_well = any(name.startswith(_IDENTITY) for name in space.names)
+
+    def rows(self, profiles: Sequence[Profile]) -> Rows:
+        """The same as :func:`user_matrix`."""
+        rows = [self._row(profile) for profile in profiles]
+        return lists(rows, len(self._space), [1.0 / math.sqrt(len(row) or 1) for row in rows])
+
+    def _row(self, profile: Profile) -> list[int]:
+        found: set[int] = set()
+        for code in profile.roles:
+            found.update(self._roles[code])
+        for followed in profile.places:
+            found.update(self._places[followed.code])
+        for tag in profile.interests:
+            found.update(self._interests[tag])
+        if self._known_well and (own := self._space.columns.get(identity(profile.id))) is not None:
+            found.add(own)
+        return sorted(found)
+
+
+class _Columns(dict[str, tuple[int, ...]]):
+    """The columns of what somebody named; worked out once for each name."""
+
+    def __init__(self, names_of: Callable[[str], tuple[str, ...]], space: FeatureSpace) -> None:
+        super().__init__()
+        self._names_of, self._space = names_of, space
+
+    def __missing__(self, code: str) -> tuple[int, ...]:
+        columns = self._space.columns
+        found = tuple(columns[name] for name in self._names_of(code) if name in columns)
+        if len(self) < _REMEMBERED:  # words that residents typed have no end
+            self[code] = found
+        return found
 
 
 def _row(names: Iterable[str], columns: Mapping[str, int]) -> dict[int, float]:

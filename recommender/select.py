@@ -1,17 +1,21 @@
 """Choose editions for everybody: read the stores, score in batches, append to the ledger.
 
 ``choose`` is the pure core; ``select_editions`` is the job around it, which may be run twice or killed in the
-middle: what was appended is on the shelf and is not picked again. Never imports the training library. Called
-by ``api.jobs``.
+middle: what was appended is on the shelf and is not picked again. Threads read the next batch and write the
+one before while one is chosen. Never imports the training library. Called by ``api.jobs``.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -20,18 +24,28 @@ import numpy as np
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.vocabulary import City
 from feeds.kernel.time import at_local_time, local_date
+from profiles.bulk import PickTable, pack_many
 from profiles.editions import NewEdition
-from profiles.types import WELCOME_SIZE, EditionKind, Pick, PickKind, Profile, Reason, Shelf
-from recommender.blend import Blend, Prepared, blend, prepare
+from profiles.packing import KINDS, PackedPicks, pack_ids
+from profiles.shelves import Desk, StoredShelf, stored
+from profiles.types import WELCOME_SIZE, EditionKind, Pick, Profile, Reason, Shelf
+from recommender.blend import Asked, Blend, Prepared, ask, prepare, score_all
 from recommender.candidates import Pool, eligible, from_notice, pool
-from recommender.explain import explain
+from recommender.cells import Cells, cells
+from recommender.explain import Said, explain
 from recommender.model_file import Model
-from recommender.rank import Ranked, rank
-from recommender.types import Mask, Weights
+from recommender.policy import Arranged, Hidden, Policy, Run, reworded
+from recommender.rank import Near, depth, nearest, rank
+from recommender.threads import one_blas_thread, side_by_side
+from recommender.types import Ints, Mask, Weights
 
-BATCH = 500
-#: Profiles × candidates scored at once: a megabyte for each array, whatever the number of candidates.
-_CELLS = 1 << 18
+BATCH = 512
+#: Profiles × candidates scored at once: half a megabyte for each array, so that a few fit into the cache.
+_CELLS = 1 << 17
+_NEW, _MANDATORY, _EXPLORED = (KINDS.index(kind) for kind in ("new", "mandatory", "explored"))
+_EMERGENCY = 2
+#: What is decided beside the score where nobody says otherwise.
+NO_TRIALS = Policy(explore=False)
 
 
 class Notices(Protocol):
@@ -57,11 +71,8 @@ class Profiles(Protocol):
 class Editions(Protocol):
     """The ledger."""
 
-    def shelves(self, profile_ids: Iterable[int], *, since: datetime | None = None) -> dict[int, Shelf]:
-        """A shelf for each id, with the picks made since; version 0 where nothing was picked yet."""
-
-    def picked_since(self, profile_ids: Iterable[int], since: datetime) -> dict[int, int]:
-        """How many picks took a pace slot since an instant; ids without any may be missing."""
+    def desk(self, profile_ids: Sequence[int], since: datetime) -> Desk:
+        """A shelf for each id, and how many picks took a pace slot since an instant."""
 
     def append(self, editions: Sequence[NewEdition]) -> list[int | None]:
         """Write all in one transaction; ``None`` where the shelf had moved on."""
@@ -77,6 +88,8 @@ class CandidateShop:
     def __init__(self, notices: Notices, city: City) -> None:
         self._notices, self._city = notices, city
         self._held: tuple[tuple[tuple[int, int], datetime], Pool] | None = None
+        self._ready: Prepared | None = None
+        self._run: tuple[Policy, Prepared, Run] | None = None
         self._lock = threading.Lock()
 
     def at(self, now: datetime) -> Pool:
@@ -87,6 +100,26 @@ class CandidateShop:
                 encoded = pool((from_notice(notice) for notice in self._notices.pickable(now)), self._city)
                 self._held = (key, encoded)
             return self._held[1]
+
+    def prepared(self, now: datetime, model: Model | None, weights: Weights) -> Prepared:
+        """Return the candidates of ``now`` with all that is the same for everybody.
+
+        Freshness and deadlines are those of the minute, so that it does not matter who asked first in it.
+        """
+        found, minute = self.at(now), now.replace(second=0, microsecond=0)
+        with self._lock:
+            held = self._ready
+            same = held is not None and held.pool is found and held.model is model and held.weights == weights
+            if held is None or not same or held.now != minute:
+                held = self._ready = prepare(found, weights, minute, model)
+            return held
+
+    def governed(self, policy: Policy, ready: Prepared) -> Run:
+        """Return a policy over what :meth:`prepared` gave."""
+        with self._lock:
+            if self._run is None or self._run[0] != policy or self._run[1] is not ready:
+                self._run = policy, ready, _begin(policy, ready)
+            return self._run[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +141,9 @@ class SelectReport:
 
 def select_editions(
     shop: CandidateShop, profiles: Profiles, editions: Editions, model: Model | None, city: City,
-    weights: Weights | None = None, *, now: datetime, seed: int = 0, profile_ids: Sequence[int] | None = None,
-    batch: int = BATCH, progress: Callable[[int], None] | None = None,
+    weights: Weights | None = None, *, now: datetime, policy: Policy | None = None,
+    profile_ids: Sequence[int] | None = None, batch: int = BATCH,
+    progress: Callable[[int], None] | None = None, hidden: Hidden | None = None,
 ) -> SelectReport:  # fmt: skip
     """Make an edition for each profile that has something to be told.
 
@@ -121,40 +155,123 @@ def select_editions(
         weights: Of the blend; ``None`` for the standing ones.
         model: ``None`` for editions by rules only.
         now: The instant the editions are made at; also decides what "today" is for the pace.
-        seed: Draws exploration; nothing is explored yet, so every seed gives the same editions.
+        policy: Trials, control group, reminders; ``None`` for reminders only.
         profile_ids: Only these; ``None`` for everybody. Unknown ids are skipped.
         batch: Most profiles in one transaction.
         progress: Called with the number of profiles done after each batch.
+        hidden: Which notices a profile id hid; asked where a deadline of theirs is near.
 
     Returns:
         Counts; ``editions`` are those written, none of them empty.
     """
-    del seed
     began = time.perf_counter()
-    ready = prepare(shop.at(now), weights or Weights(), now, model)
+    ready = shop.prepared(now, model, weights or Weights())
     midnight = at_local_time(local_date(now, ZoneInfo(city.timezone)), 0, ZoneInfo(city.timezone))
-    done = written = picks = conflicts = 0
-    for group in _groups(profiles, profile_ids, max(1, batch)):
-        lost = group
-        for _attempt in range(2):
-            made = _choose_now(lost, editions, ready, now, midnight)
-            results = editions.append(made) if made else []
-            kept = [item for item, number in zip(made, results, strict=True) if number is not None]
-            written, picks = written + len(kept), picks + sum(len(item.picks) for item in kept)
-            lost_ids = {item.profile_id for item in made} - {item.profile_id for item in kept}
-            lost = [profile for profile in lost if profile.id in lost_ids]
-            if not lost:
-                break
-        conflicts += len(lost)
-        done += len(group)
-        if progress is not None:
-            progress(done)
-    return SelectReport(done, written, picks, time.perf_counter() - began, conflicts)
+    terms = _Terms(ready, now, shop.governed(policy or NO_TRIALS, ready), hidden)
+    run = _Run(editions, terms, midnight)
+    groups, tell = _groups(profiles, profile_ids, max(1, batch)), progress or _ignore
+    if profile_ids is not None and len(profile_ids) <= batch:
+        for group in groups:  # one at most: nothing to do side by side
+            made = run.choose(group)
+            run.settle(group, made, run.append(made))
+            tell(run.done)
+    else:
+        with _quiet_collector(), one_blas_thread():
+            _run_groups(run, groups, tell)
+    return SelectReport(run.done, run.written, run.picks, time.perf_counter() - began, run.conflicts)
+
+
+def _begin(policy: Policy, ready: Prepared) -> Run:
+    return policy.begin(ready.pool, ready.now, ready.counted, ready.days_left)
+
+
+def _ignore(_done: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What all editions of a run are chosen by."""
+
+    ready: Prepared
+    now: datetime
+    governed: Run
+    hidden: Hidden | None = None
+
+
+class _Run:
+    """One run's instant, ledger and counts."""
+
+    def __init__(self, editions: Editions, terms: _Terms, midnight: datetime) -> None:
+        self.editions, self.terms, self.midnight = editions, terms, midnight
+        self.done = self.written = self.picks = self.conflicts = 0
+
+    def reads(self, groups: Iterable[list[Profile]]) -> Iterator[tuple[list[Profile], Desk]]:
+        """Each batch with its shelves as they stand."""
+        for group in groups:
+            yield group, self.editions.desk([profile.id for profile in group], self.midnight)
+
+    def choose(self, group: list[Profile]) -> list[NewEdition]:
+        """Choose for one batch."""
+        return [made for read in self.reads([group]) for made in _choose_all(*read, self.terms)]
+
+    def append(self, made: Sequence[NewEdition]) -> list[int | None]:
+        """Write, if there is anything to write."""
+        return self.editions.append(made) if made else []
+
+    def settle(self, group: Sequence[Profile], made: Sequence[NewEdition], numbers: list[int | None]) -> None:
+        """Count what was written; choose once more for those whose shelf had moved on."""
+        lost = self._count(made, numbers)
+        if lost:
+            again = self.choose([profile for profile in group if profile.id in lost])
+            self.conflicts += len(self._count(again, self.append(again)))
+        self.done += len(group)
+
+    def _count(self, made: Sequence[NewEdition], numbers: list[int | None]) -> set[int]:
+        kept = [item for item, number in zip(made, numbers, strict=True) if number is not None]
+        self.written += len(kept)
+        self.picks += sum(len(item.picks) for item in kept)
+        return {item.profile_id for item in made} - {item.profile_id for item in kept}
+
+
+def _run_groups(run: _Run, groups: Iterator[list[Profile]], progress: Callable[[int], None]) -> None:
+    """Choose for one batch while one thread writes the batch before and another reads the next."""
+    with ThreadPoolExecutor(1, "reading") as reader, ThreadPoolExecutor(1, "writing") as writer:
+        reads = run.reads(groups)
+        coming = reader.submit(next, reads, None)
+        waiting: tuple[list[Profile], list[NewEdition], Future[list[int | None]]] | None = None
+        while (read := coming.result()) is not None:
+            coming = reader.submit(next, reads, None)
+            made = _choose_all(*read, run.terms)
+            if waiting is not None:
+                run.settle(waiting[0], waiting[1], waiting[2].result())
+                progress(run.done)
+            waiting = read[0], made, writer.submit(run.append, made)
+        if waiting is not None:
+            run.settle(waiting[0], waiting[1], waiting[2].result())
+            progress(run.done)
+
+
+@contextmanager
+def _quiet_collector() -> Iterator[None]:
+    """Keep the collector from walking over and over through everything that stood before.
+
+    What a run makes holds no circles, so young objects may also wait much longer to be looked at.
+    """
+    often = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(200_000, *often[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*often)
+        gc.unfreeze()
 
 
 def choose(
     profiles: Sequence[Profile], shelves: Mapping[int, Shelf], ready: Prepared, now: datetime,
     picked_today: Mapping[int, int] | None = None, since: datetime | None = None,
+    policy: Policy | None = None, hidden: Hidden | None = None,
 ) -> list[NewEdition]:  # fmt: skip
     """Choose the editions of one batch. Pure.
 
@@ -166,59 +283,156 @@ def choose(
         picked_today: Pace slots already used, by profile id.
         since: Start of the local day; what was picked since then counts towards the caps. ``None``: nothing
             does.
+        policy: Trials, control group, reminders; ``None`` for reminders only.
+        hidden: Which notices a profile id hid.
 
     Returns:
         Editions in the order of profiles; none for a profile with nothing to be told.
     """
-    if not len(ready.pool):
-        return []
-    step = max(1, _CELLS // len(ready.pool))
-    return [
-        made
-        for start in range(0, len(profiles), step)
-        for made in _choose(profiles[start : start + step], shelves, ready, now, picked_today or {}, since)
-    ]
+    own = [shelves.get(one.id) or Shelf(one.id, 0, (), frozenset()) for one in profiles]
+    used = [(picked_today or {}).get(one.id, 0) for one in profiles]
+    got = [[p.pick.notice_id for p in shelf.picks if since and p.picked_at >= since] for shelf in own]
+    run = _begin(policy or NO_TRIALS, ready)
+    desk = Desk([stored(shelf) for shelf in own], used, since)
+    made = _choose_all(profiles, desk, _Terms(ready, now, run, hidden), (own, got))
+    return [replace(one, picks=tuple(one.picks)) for one in made]
 
 
-def _choose(
-    profiles: Sequence[Profile], shelves: Mapping[int, Shelf], ready: Prepared, now: datetime,
-    used: Mapping[int, int], since: datetime | None,
+def _choose_all(
+    profiles: Sequence[Profile], desk: Desk, terms: _Terms,
+    opened: tuple[Sequence[Shelf], Sequence[Sequence[int]]] | None = None,
 ) -> list[NewEdition]:  # fmt: skip
-    """The same for few enough profiles to stay inside the processor's cache."""
-    own = [shelves.get(p.id) or Shelf(p.id, 0, (), frozenset()) for p in profiles]
-    welcome = np.array([shelf.version == 0 for shelf in own], dtype=bool)
-    mask = eligible(profiles, own, ready.pool, now, welcome)
-    scores = blend(profiles, mask, ready)
-    scores = replace(scores, worthy=_with_fresh(scores, mask, welcome))
-    forced = _forced(profiles, mask, scores, ready)
-    limits = [
-        WELCOME_SIZE if shelf.version == 0 else max(0, profile.pace - used.get(profile.id, 0))
-        for profile, shelf in zip(profiles, own, strict=True)
-    ]
-    before = [[] if since is None else _got_since(shelf, ready, since) for shelf in own]
-    ranked = rank(scores.order, scores.worthy, forced, ready.pool, limits, before)
-    reasons = explain(profiles, [one.columns for one in ranked], scores, ready)
-    made = []
-    for row, (profile, shelf) in enumerate(zip(profiles, own, strict=True)):
-        if ranked[row].columns:
-            kind: EditionKind = "welcome" if welcome[row] else "daily"
-            picks = _picks(profile, row, ranked[row], reasons[row], scores, ready)
-            made.append(NewEdition(profile.id, kind, picks, now, shelf.version))
+    """The same from unopened shelves.
+
+    ``opened``: the shelves with their picks, and ids of what each profile already got today, where those of
+    the desk do not hold them.
+    """
+    if not len(terms.ready.pool):
+        return []
+    since = desk.since
+    shelves, got = opened or (
+        desk.shelves, [[] if since is None else shelf.ids_since(since) for shelf in desk.shelves]
+    )  # fmt: skip
+    made: list[NewEdition] = []
+    for start in range(0, len(profiles), BATCH):
+        rows = slice(start, start + BATCH)
+        part = Desk(desk.shelves[rows], desk.used[rows], since)
+        made += _choose(profiles[rows], part, shelves[rows], got[rows], terms)
     return made
 
 
-def _choose_now(
-    profiles: Sequence[Profile], editions: Editions, ready: Prepared, now: datetime, midnight: datetime
-) -> list[NewEdition]:
-    ids = [profile.id for profile in profiles]
-    return choose(
-        profiles,
-        editions.shelves(ids, since=midnight),
-        ready,
-        now,
-        editions.picked_since(ids, midnight),
-        midnight,
+def _choose(
+    profiles: Sequence[Profile], desk: Desk, shelves: Sequence[Shelf | StoredShelf],
+    got: Sequence[Sequence[int]], terms: _Terms,
+) -> list[NewEdition]:  # fmt: skip
+    ready, run = terms.ready, terms.governed
+    first = np.array([shelf.version == 0 for shelf in desk.shelves], dtype=bool)
+    limits = [
+        WELCOME_SIZE if welcome else max(0, profile.pace - used)
+        for profile, welcome, used in zip(profiles, first.tolist(), desk.used, strict=True)
+    ]
+    before = [_columns(ids, ready) for ids in got]
+    mask, control = eligible(profiles, desk.shelves, ready.pool, terms.now, first), run.controlled(profiles)
+    asked = ask(profiles, ready, control)
+    ranked = rank(asked, _near(asked, mask, first, ready, depth(limits)), ready, limits, before)
+    arranged = run.apply(profiles, shelves, ranked, limits, mask, control, before, terms.hidden)
+    rows = np.repeat(np.arange(len(profiles)), [len(one.columns) for one in arranged.ranked])
+    columns = np.array([column for one in arranged.ranked for column in one.columns], dtype=np.int64)
+    picks = cells(asked, rows, columns, ready)
+    table = _table(picks, arranged, control, explain(picks))
+    return _editions(profiles, np.unique(rows).tolist(), desk, table, columns, arranged, terms)
+
+
+def _near(asked: Asked, mask: Mask, first: Mask, ready: Prepared, count: int) -> Near:
+    """Score everything, a few profiles at a time, and keep the best of each."""
+    step = max(1, _CELLS // len(ready.pool))
+
+    def block(start: int) -> Near:
+        rows = slice(start, start + step)
+        scores = score_all(asked.part(start, min(start + step, len(mask))), mask[rows], ready)
+        if first[rows].any():
+            scores = replace(scores, worthy=_with_fresh(scores, mask[rows], first[rows]))
+        return nearest(scores, _forced(mask[rows], scores, ready), ready.pool, count)
+
+    return Near.joined(side_by_side(block, range(0, len(mask), step)))
+
+
+def _table(picks: Cells, arranged: Arranged, control: Mask, said: Said) -> PickTable:
+    """Put picks into arrays; no score is kept of somebody who switched personalisation off."""
+    counts = np.array([len(one.columns) for one in arranged.ranked], dtype=np.int64)
+    by_rule = np.array([one.by_rule for one in arranged.ranked], dtype=np.int64)
+    begins = np.concatenate([[0], np.cumsum(counts[counts > 0])])
+    place = np.arange(picks.rows.size) - np.repeat(begins[:-1], np.diff(begins))
+    ruled = place < by_rule[picks.rows]
+    tried, chances = np.zeros(ruled.size, dtype=bool), np.ones(ruled.size, dtype=np.float32)
+    last = np.cumsum(counts)[list(arranged.chances)] - 1
+    tried[last], chances[last] = True, list(arranged.chances.values())
+    said = reworded(said, tried, control[picks.rows] & ~ruled, picks.ready.statements)
+    return PickTable(
+        editions=begins,
+        ids=picks.ready.pool.ids[picks.columns],
+        revisions=picks.ready.revisions[picks.columns],
+        kinds=np.select([ruled, tried], [_MANDATORY, _EXPLORED], _NEW),
+        scores=np.where(picks.asked.said.personalised[picks.rows], picks.total, np.float32(0)),
+        chances=chances,
+        reasons=said.starts,
+        said=said.said,
+        worth=said.worth,
     )
+
+
+def _editions(
+    profiles: Sequence[Profile], rows: Sequence[int], desk: Desk, table: PickTable, columns: Ints,
+    arranged: Arranged, terms: _Terms,
+) -> list[NewEdition]:  # fmt: skip
+    """Pack every profile's picks; they become objects again only where somebody looks at them.
+
+    Editions with reminders are packed by the ledger, which has to look what lies on the shelf already.
+    """
+    picks: dict[int, Sequence[Pick]] = {}
+    if rows:
+        ready = terms.ready
+        packed = pack_many(table, [ready.heads[column] for column in columns.tolist()], ready.statements)
+        free = ready.pool.rank[columns] == _EMERGENCY
+        slots = np.add.reduceat(~free, table.editions[:-1]).tolist()
+        ids, begins = table.ids.tolist(), table.editions.tolist()
+        for n, row in enumerate(rows):
+            a, b = begins[n], begins[n + 1]
+            picks[row] = PackedPicks(
+                packed[n], pack_ids(ids[a:b]), b - a, slots[n], partial(_picks, table, a, b, ready)
+            )
+    for row, told in arranged.reminders.items():
+        own, ruled = tuple(picks.get(row, ())), arranged.ranked[row].by_rule
+        picks[row] = (*own[:ruled], *told, *own[ruled:])
+    made = []
+    for row in sorted(picks) if arranged.reminders else rows:
+        version = desk.shelves[row].version
+        kind: EditionKind = "daily" if version else "welcome"
+        made.append(NewEdition(profiles[row].id, kind, picks[row], terms.now, version))
+    return made
+
+
+def _picks(table: PickTable, first: int, end: int, ready: Prepared) -> tuple[Pick, ...]:
+    """Some picks of a table as objects."""
+    words = ready.statements.all
+    made = []
+    for n in range(first, end):
+        reasons = tuple(
+            Reason(*words[int(table.said[line])], float(table.worth[line]))
+            for line in range(int(table.reasons[n]), int(table.reasons[n + 1]))
+        )
+        made.append(
+            Pick(
+                int(table.ids[n]), int(table.revisions[n]), KINDS[int(table.kinds[n])], reasons,
+                float(table.scores[n]), float(table.chances[n]),
+            )
+        )  # fmt: skip
+    return tuple(made)
+
+
+def _columns(ids: Sequence[int], ready: Prepared) -> list[int]:
+    column_of = ready.pool.column_of
+    return [column_of[one] for one in ids if one in column_of]
 
 
 def _groups(profiles: Profiles, ids: Sequence[int] | None, size: int) -> Iterator[list[Profile]]:
@@ -237,7 +451,7 @@ def _with_fresh(scores: Blend, mask: Mask, welcome: Mask) -> Mask:
     return scores.worthy | (mask & ~scores.elsewhere & welcome[:, None])
 
 
-def _forced(profiles: Sequence[Profile], mask: Mask, scores: Blend, ready: Prepared) -> Mask:
+def _forced(mask: Mask, scores: Blend, ready: Prepared) -> Mask:
     """Mandatory notices and emergencies go first to all, or where they are local to who follows the place."""
     forced = np.zeros_like(mask)
     columns = np.flatnonzero(ready.pool.rank)
@@ -245,29 +459,3 @@ def _forced(profiles: Sequence[Profile], mask: Mask, scores: Blend, ready: Prepa
         local = ready.pool.local[columns]
         forced[:, columns] = mask[:, columns] & (~local[None, :] | (scores.parts["place"][:, columns] > 0))
     return forced
-
-
-def _got_since(shelf: Shelf, ready: Prepared, since: datetime) -> list[int]:
-    columns = (ready.pool.column_of.get(one.pick.notice_id) for one in shelf.picks if one.picked_at >= since)
-    return [column for column in columns if column is not None]
-
-
-def _picks(
-    profile: Profile,
-    row: int,
-    ranked: Ranked,
-    reasons: Sequence[tuple[Reason, ...]],
-    scores: Blend,
-    ready: Prepared,
-) -> tuple[Pick, ...]:
-    """Turn columns into picks; no score is kept of somebody who switched personalisation off."""
-    values = (
-        scores.total[row, list(ranked.columns)].tolist() if profile.personalised else [0.0] * len(reasons)
-    )
-    kinds: list[PickKind] = ["new"] * len(ranked.columns)
-    kinds[: ranked.by_rule] = ["mandatory"] * ranked.by_rule
-    found = (ready.pool.candidates[column] for column in ranked.columns)
-    return tuple(
-        Pick(one.notice_id, one.revision, kind, why, score)
-        for one, kind, why, score in zip(found, kinds, reasons, values, strict=True)
-    )

@@ -5,15 +5,17 @@ Nothing here reads a clock, file or database. Named by every module of this room
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from scipy.sparse import _sparsetools
 
 from feeds.catalogue.notices import Level, Priority
 from feeds.catalogue.tagging import Tag
@@ -47,6 +49,7 @@ class Candidate:
         deadline: Last instant to act. ``ends``: when it lapses or expires, whichever comes first.
         agency: Slug, or empty.
         twin: Equal for notices that are the same one from several sources; empty where unknown.
+        prominence: The editors' weight: 1 recommended, -1 held back, 0 neither.
     """
 
     notice_id: int
@@ -66,6 +69,7 @@ class Candidate:
     released_at: datetime | None = None
     ends: datetime | None = None
     twin: str = ""
+    prominence: int = 0
 
 
 def _weight(value: float, why: str) -> float:
@@ -97,6 +101,21 @@ class Weights:
     )
     learned_said: float = _weight(
         1.0, "standard deviations from which inference is named beside a declared reason"
+    )
+    taste: float = _weight(
+        1.0, "what they often open weighs a quarter of an exact interest for one like, three quarters at most"
+    )
+    taste_cap: float = _weight(1.5, "sum of tastes met; behaviour alone must not beat a declared interest")
+    taste_floor: float = _weight(
+        0.5, "from here taste alone is a reason to show something: one save of its like"
+    )
+    said: float = _weight(0.2, "what taste, clicks or editors add from here on is named as a reason")
+    clicks: float = _weight(
+        0.6, "twice the usual rate of clicks (0.7 of lift) is worth less than half a role"
+    )
+    editor: float = _weight(0.5, "a recommendation is worth a day and a half of freshness, and half a role")
+    diversity: float = _weight(
+        0.85, "share of relevance in the order; 0.8 to 0.9 costs 1 % of NDCG and shows more themes"
     )
     fresh: float = _weight(1.0, "today's beats last week's at equal fit, and never beats a declared interest")
     half_life_hours: float = _weight(72.0, "after the 7 days of the horizon a fifth is left")
@@ -151,14 +170,91 @@ def csr(rows: Iterable[Mapping[int, float]], width: int) -> Csr:
 
 def ones(rows: Iterable[Iterable[int]], width: int) -> Csr:
     """Build a float32 CSR matrix of ones from the columns of each row; repeats count once."""
-    starts: list[int] = [0]
-    columns: list[int] = []
-    for row in rows:
-        columns.extend(sorted(set(row)))
-        starts.append(len(columns))
-    data = np.ones(len(columns), dtype=np.float32)
-    where = np.array(columns, dtype=np.int32)
-    return sparse.csr_matrix((data, where, np.array(starts, dtype=np.int32)), shape=(len(starts) - 1, width))
+    return lists([sorted(set(row)) for row in rows], width).csr()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A few columns in each row, as CSR: what scipy would look at again and again stands bare here.
+
+    Attributes:
+        indptr, indices: int32, ascending inside a row. ``data``: float32.
+        width: How many columns there are.
+    """
+
+    indptr: Any
+    indices: Any
+    data: Floats
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.indptr) - 1, self.width
+
+    @property
+    def nnz(self) -> int:
+        """How many cells there are."""
+        return len(self.data)
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Some of the rows, without a copy."""
+        begins = self.indptr[start : stop + 1]
+        first, end = int(begins[0]), int(begins[-1])
+        return Rows(begins - begins[0], self.indices[first:end], self.data[first:end], self.width)
+
+    def csr(self) -> Csr:
+        """The same for scipy."""
+        return sparse.csr_matrix((self.data, self.indices, self.indptr), shape=self.shape)
+
+
+def lists(
+    rows: Sequence[Sequence[int]], width: int, values: Sequence[float] | None = None, *, each: bool = False
+) -> Rows:
+    """Put lists of columns behind each other.
+
+    Args:
+        rows: Columns, ascending and without repeats.
+        width: How many columns there are.
+        values: One for each row, which stands in all its columns; ``None`` for ones.
+        each: ``values`` are one for each cell instead, row by row.
+    """
+    counts = np.fromiter(map(len, rows), np.int32, len(rows))
+    starts = np.zeros(len(rows) + 1, dtype=np.int32)
+    np.cumsum(counts, out=starts[1:])
+    where = np.fromiter(chain.from_iterable(rows), np.int32, int(starts[-1]))
+    if values is None:
+        return Rows(starts, where, np.ones(where.size, np.float32), width)
+    data = np.array(values, dtype=np.float32)
+    return Rows(starts, where, data if each else np.repeat(data, counts), width)
+
+
+def add_product(out: Floats, left: Rows, table: Floats) -> None:
+    """Add ``left @ table`` to ``out``, in place.
+
+    Args:
+        out: float32 (rows, columns), contiguous.
+        left: (rows, tags), few in a row.
+        table: float32 (tags, columns).
+    """
+    if not left.nnz or not out.size:
+        return
+    if _IN_PLACE and out.flags.c_contiguous and table.flags.c_contiguous:
+        _sparsetools.csr_matvecs(
+            *left.shape,
+            out.shape[1],
+            left.indptr,
+            left.indices,
+            left.data,
+            table.reshape(-1),
+            out.reshape(-1),
+        )
+    else:
+        out += left.csr() @ table
+
+
+# What scipy itself calls for ``left @ table``, after making an array of zeros for it: a third of the time.
+_IN_PLACE = hasattr(_sparsetools, "csr_matvecs")
 
 
 def coo(rows: Iterable[int], columns: Iterable[int], values: Iterable[float], shape: tuple[int, int]) -> Any:

@@ -200,6 +200,37 @@ def insert_plain(connection: Connection, table: Table, rows: Sequence[tuple[Any,
         connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(rows))  # noqa: S608
 
 
+def run_plain(connection: Connection, query: str, values: Sequence[Any] = ()) -> Any:
+    """Run a statement written with ``?`` marks; values are numbers, texts and bytes as the drivers take them.
+
+    Returns:
+        The driver's own cursor.
+    """
+    text = query if connection.dialect.name == "sqlite" else query.replace("?", "%s")
+    return connection.exec_driver_sql(text, tuple(values)).cursor
+
+
+def run_plain_many(connection: Connection, query: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """The same statement for many rows of values."""
+    if rows:
+        text = query if connection.dialect.name == "sqlite" else query.replace("?", "%s")
+        connection.exec_driver_sql(text, list(rows))
+
+
+def plain_rows(connection: Connection, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Run a query like :func:`run_plain` and return its rows as the driver gives them.
+
+    For whoever reads thousands; SQLAlchemy's look at each row costs more than the reading.
+    """
+    found: list[tuple[Any, ...]] = run_plain(connection, query, values).fetchall()
+    return found
+
+
+def marks(values: Sequence[Any]) -> str:
+    """``?,?,?``: as many as there are values."""
+    return ",".join("?" * len(values))
+
+
 def upsert(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], conflict: Sequence[str]
 ) -> None:
