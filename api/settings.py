@@ -73,6 +73,24 @@ class Settings(BaseSettings):
         "80,443", description="Ports that addresses of sources may have; intranet sources are named instead."
     )
     select_minutes: int = Field(60, ge=1, description="How often new editions are chosen.")
+    train_hour: int = Field(
+        3, ge=0, le=23, description="Local hour from which the model is trained anew each night."
+    )
+    model_days: int = Field(
+        7, ge=1, description="Age in days of the last full training from which a model is not used any more."
+    )
+    model_hours: int = Field(
+        26, ge=1, description="Hours without any training, hourly ones included, that raise an alarm."
+    )
+    explore: bool = Field(
+        True, description="Whether one pick of a daily edition may be a trial, to learn what matters."
+    )
+    control_share: float = Field(
+        0.05,
+        ge=0,
+        le=0.2,
+        description="Share of residents whose picks are newest first for a month, to compare; 0: nobody.",
+    )
     digest_minutes: int = Field(5, ge=1, description="How often due digests are planned and sent.")
     capture_days: int = Field(7, ge=1, description="Captured messages older than this are deleted.")
     contact: str = Field(
@@ -128,6 +146,11 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """Folder of trained models."""
         return self.home / "models"
+
+    @property
+    def notebook(self) -> Path:
+        """File in which the watch over the model remembers."""
+        return self.home / "watch.json"
 
     @property
     def captured(self) -> Path:

@@ -1,279 +1,286 @@
-"""The learned model as it is served, arrays multiplied by numpy; and the shelf of model files.
+"""The shelf of model files: what is kept, which one is in use, and why one is not.
 
-Never imports the training library. A model is ``<version>.npz`` (arrays) and ``<version>.json`` (names,
-facts, and the hash of the arrays); ``current`` names the one in use. Every file is written whole or not at
-all. Called by ``train`` (save, forget), ``select`` (load) and the doctor (why there is none).
+Never imports a training library. A model is ``<version>.npz`` and ``<version>.json``; ``current`` names the
+one in use. Every file is written whole or not at all, so a run that is killed leaves the model before.
+Called by training (save, lock), by erasing (forget), and by ``api.jobs.watching``, which decides whether what
+is found here is used.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
+import fcntl
 import os
+import re
 import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypeAlias
 
-import numpy as np
+from feeds.kernel.errors import ConflictError, NotFoundError, UsageError
+from recommender.model_format import FORMAT, Extra, Model, ModelInfo, UnfitError, check, decode, encode
 
-from feeds.kernel.errors import NotFoundError
-from feeds.kernel.time import from_micros, to_micros
-from recommender.types import Csr, FeatureSpace, Floats, Ints
+__all__ = ["FORMAT", "KEPT", "Extra", "Model", "ModelInfo", "ModelShelf", "Standing", "check"]
 
-FORMAT = 1
+#: So many full models are kept, and so many partial ones; the one in use always is.
 KEPT = 5
-_ARRAYS = ("user_vectors", "user_biases", "item_vectors", "item_biases")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """Where a model comes from.
-
-    Attributes:
-        rows: Pairs of resident and notice that it learned from; ``simulated_share`` of them simulated, 0 to
-            1.
-        version: Its file name without ending; sorts by time.
-    """
-
-    version: str
-    trained_at: datetime
-    rows: int
-    users: int
-    items: int
-    simulated_share: float
-    seed: int
-    dim: int
-    epochs: int
+#: ``none``: never trained here. ``missing``: one is named and is not there. ``broken``: it cannot be read or
+#: was changed. ``mismatched``: its parts disagree, such as arrays and vocabulary.
+State: TypeAlias = Literal["", "none", "missing", "broken", "mismatched"]
+_VERSION = re.compile(r"\d{8}T\d{6}Z-\d{3,}p?x*")
+_RULES = "Editions are made by rules."
+_ENDINGS = ("npz", "json")
+_Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
-class Model:
-    """Vectors and biases of features; a resident or a notice is the weighted sum of its features.
+class Standing:
+    """What one look at the shelf found.
 
     Attributes:
-        user_vectors: float32 (n_user_features, dim). ``user_biases``: float32 (n_user_features,).
-        item_vectors: float32 (n_item_features, dim). ``item_biases``: float32 (n_item_features,).
+        model: What may be used: the one in use, else the newest good one before it, else ``None``.
+        current: The version that ``current`` names, or ``None``.
+        state: Empty if the one in use is good.
+        problem: One sentence that says why it is not, and what is used instead.
     """
 
-    info: ModelInfo
-    users: FeatureSpace
-    items: FeatureSpace
-    user_vectors: Floats
-    user_biases: Floats
-    item_vectors: Floats
-    item_biases: Floats
-
-    def scores(self, users: Csr, items: Csr) -> Floats:
-        """Score every pair.
-
-        Args:
-            users: CSR (n_users, n_user_features).
-            items: CSR (n_items, n_item_features).
-
-        Returns:
-            float32 (n_users, n_items); no unit, higher is better, comparable only within a row.
-        """
-        found: Floats = (users @ self.user_vectors) @ (items @ self.item_vectors).T
-        found += (users @ self.user_biases)[:, None]
-        found += (items @ self.item_biases)[None, :]
-        return found
-
-    def contributions(self, user: Csr, item: Csr) -> tuple[Ints, Floats, float]:
-        """Split one score over the item's features.
-
-        Args:
-            user: CSR (1, n_user_features).
-            item: CSR (1, n_item_features).
-
-        Returns:
-            Columns of the item's features, what each contributes, and the resident's own bias; the sum of the
-            contributions and the bias is the score, but for float rounding.
-        """
-        columns = np.asarray(item.indices, dtype=np.int64)
-        vector = np.asarray(user @ self.user_vectors)[0]
-        each = item.data * (self.item_vectors[columns] @ vector + self.item_biases[columns])
-        return columns, each.astype(np.float32), float((user @ self.user_biases)[0])
-
-    def without_users(self, names: Iterable[str]) -> Model:
-        """The same model without some features of residents (an erased resident's own one)."""
-        gone = set(names)
-        kept = [n for n, name in enumerate(self.users.names) if name not in gone]
-        space = FeatureSpace.of(name for name in self.users.names if name not in gone)
-        return replace(
-            self, users=space, user_vectors=self.user_vectors[kept], user_biases=self.user_biases[kept]
-        )
+    model: Model | None
+    current: str | None
+    state: State = ""
+    problem: str = ""
 
 
 class ModelShelf:
-    """The folder of model files: the last five, and which one is in use.
+    """The folder of model files. Safe in threads and beside other processes.
 
     Attributes:
-        problem: Why the last :meth:`load_current` gave nothing, or empty; one sentence for the doctor.
+        problem: What the last :meth:`load_current` found wrong, or empty; one sentence.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.problem = ""
-        self._held: tuple[tuple[str, int, int], Model] | None = None
-
-    def save(self, model: Model) -> str:
-        """Write a model, put it in use, drop all but the last five.
-
-        Returns:
-            Its version: the model's own, and a number that keeps two of the same instant apart.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        stem = f"{model.info.version}-"
-        same = [name for name in self.versions() if name.startswith(stem)]
-        number = max((int(name.removeprefix(stem)[:3]) for name in same), default=-1) + 1
-        name = f"{stem}{number:03d}"
-        version = self._write(replace(model, info=replace(model.info, version=name)))
-        self._use(version)
-        for old in self.versions()[:-KEPT]:
-            self._remove(old)
-        return version
+        self._held: dict[str, tuple[_Stamp, Model | UnfitError]] = {}
 
     def load_current(self) -> Model | None:
-        """Read the model in use; ``None`` and a :attr:`problem` where there is none to be trusted."""
-        self.problem = ""
-        version = self.current()
-        if version is None:
-            self.problem = "No model has been trained yet; run `mycity train`. Editions are made by rules."
-            return None
-        stamp = self._stamp(version)
-        if self._held is None or stamp is None or self._held[0] != stamp:
-            model = self._load(version)
-            self._held = None if model is None or stamp is None else (stamp, model)
-            return model
-        return self._held[1]
+        """Read the model in use, or the newest good one before it; sets :attr:`problem`."""
+        found = self.look()
+        self.problem = found.problem
+        return found.model
 
-    def _stamp(self, version: str) -> tuple[str, int, int] | None:
-        """What changes when the file does; a model is read once, and again after that."""
-        try:
-            found = (self.folder / f"{version}.npz").stat()
-        except OSError:
-            return None
-        return version, found.st_mtime_ns, found.st_size
+    def look(self) -> Standing:
+        """See which model can be used. A file is read once, and again when it has changed."""
+        current = self._pointer()
+        if current is None and not self.versions():
+            return Standing(
+                None, None, "none", f"No model has been trained yet; run `mycity train`. {_RULES}"
+            )
+        if current is None or not _VERSION.fullmatch(current):
+            why = "is missing" if current is None else "names no model"
+            said = f"The file `current` {why}; run `mycity train`, or `mycity model --use VERSION`. {_RULES}"
+            return Standing(None, None, "broken" if current else "missing", said)
+        held: dict[str, tuple[_Stamp, Model | UnfitError]] = {}
+        first, state = self._read(current, held)
+        found = first
+        for version in () if isinstance(first, Model) else reversed(self.versions()):
+            if version < current:
+                found, _ = self._read(version, held)
+                if isinstance(found, Model):
+                    break
+        self._held = held  # what was not looked at is let go
+        model = found if isinstance(found, Model) else None
+        if model is first:
+            return Standing(model, current)
+        return Standing(model, current, state, _problem(current, str(first), model))
 
     def current(self) -> str | None:
         """The version in use, or ``None``."""
-        try:
-            return (self.folder / "current").read_text("utf-8").strip() or None
-        except (OSError, UnicodeDecodeError):
-            return None
+        named = self._pointer()
+        return named if named and _VERSION.fullmatch(named) else None
 
     def versions(self) -> list[str]:
         """Kept versions, oldest first."""
-        return sorted(path.stem for path in self.folder.glob("*.json"))
+        found = {path.stem for path in self.folder.glob("*.json")}
+        return sorted(version for version in found if _VERSION.fullmatch(version))
 
-    def rollback(self) -> str:
-        """Put the version before the current one in use and return it.
+    def info(self, version: str) -> ModelInfo | None:
+        """Where a kept model comes from; ``None`` if it is not fit for use."""
+        found, _ = self._read(version, {})
+        return found.info if isinstance(found, Model) else None
+
+    def save(self, model: Model, *, known: Callable[[Collection[str]], Collection[str]] | None = None) -> str:
+        """Write a model, put it in use, and drop what need not be kept.
+
+        Args:
+            model: Its ``info.version`` gets a number that keeps two of the same instant apart.
+            known: Given the features that are one resident each (``id:7``), says which may still be kept;
+                asked at the last moment, so that who was erased during the training is not in the model.
+
+        Returns:
+            Its version.
 
         Raises:
-            NotFoundError: If there is no earlier one.
+            UsageError: If it holds what must not be served (NaN, shapes that do not fit).
         """
-        current = self.current()
-        earlier = [version for version in self.versions() if current is None or version < current]
-        if not earlier:
-            raise NotFoundError(
-                "There is no earlier model to go back to; train a new one with `mycity train`."
-            )
-        self._use(earlier[-1])
-        return earlier[-1]
+        try:
+            check(model)
+        except UnfitError as error:
+            raise UsageError(f"The model was not saved: {error}. The one before stays in use.") from error
+        with self._lock(".writing"):
+            if known is not None and (own := model.residents()):
+                model = model.without_users(own - set(known(own)))
+            stem = f"{model.info.version}-"
+            same = [version for version in self.versions() if version.startswith(stem)]
+            number = max((int(version.removeprefix(stem).rstrip("px")) for version in same), default=-1) + 1
+            name = f"{stem}{number:03d}{'p' if model.info.kind == 'partial' else ''}"
+            self._write(replace(model, info=replace(model.info, version=name)))
+            self._use(name)
+            self._tidy()
+        return name
+
+    def rollback(self) -> str:
+        """Put the newest good version before the current one in use and return it.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        with self._lock(".writing"):
+            current = self._pointer()
+            for version in reversed(self.versions()):
+                if (not current or version < current) and isinstance(self._read(version, {})[0], Model):
+                    self._use(version)
+                    return version
+        raise NotFoundError("There is no earlier model to go back to; train a new one with `mycity train`.")
+
+    def use(self, version: str) -> None:
+        """Put one of the kept versions in use.
+
+        Raises:
+            NotFoundError: If it is not kept.
+            UsageError: If it is not fit for use.
+        """
+        if version not in self.versions():
+            kept = ", ".join(self.versions()) or "none"
+            raise NotFoundError(f"There is no model {version[:40]!r}; kept are: {kept}.")
+        with self._lock(".writing"):
+            found, _ = self._read(version, {})
+            if isinstance(found, UnfitError):
+                raise UsageError(f"Model {version} cannot be used: {found}; choose another.")
+            self._use(version)
 
     def forget(self, names: Iterable[str]) -> int:
         """Take features of residents (``id:7``) out of every kept model; returns how many models changed."""
-        gone, changed, current = set(names), 0, self.current()
-        for version in self.versions():
-            model = self._load(version)
-            if model is None or not gone & set(model.users.columns):
-                continue
-            clean = model.without_users(gone)
-            written = self._write(replace(clean, info=replace(clean.info, version=version + "x")))
-            if version == current:
-                self._use(written)
-            self._remove(version)
-            changed += 1
+        gone, changed = set(names), 0
+        if not self.folder.is_dir():
+            return 0
+        with self._lock(".writing"):
+            current = self.current()
+            for version in self.versions():
+                model, _ = self._read(version, {})
+                if isinstance(model, UnfitError) or not gone & model.residents():
+                    continue
+                clean = model.without_users(gone)
+                self._write(replace(clean, info=replace(clean.info, version=version + "x")))
+                if version == current:
+                    self._use(version + "x")
+                self._remove(version)
+                changed += 1
         return changed
 
-    def _write(self, model: Model) -> str:
-        buffer = io.BytesIO()
-        np.savez(buffer, **{name: getattr(model, name) for name in _ARRAYS})
-        data, version = buffer.getvalue(), model.info.version
-        facts = asdict(model.info) | {"trained_at": to_micros(model.info.trained_at)}
-        head = {
-            "format": FORMAT, "info": facts, "sha256": hashlib.sha256(data).hexdigest(),
-            "users": model.users.names, "user_hash": model.users.hash,
-            "items": model.items.names, "item_hash": model.items.hash,
-        }  # fmt: skip
-        _write_whole(self.folder / f"{version}.npz", data)
-        _write_whole(self.folder / f"{version}.json", json.dumps(head, ensure_ascii=False).encode())
-        return version
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Hold the right to train; nobody else trains on this folder meanwhile. Ends with the process.
+
+        Raises:
+            ConflictError: If a training is under way.
+        """
+        with self._lock(".training", wait=False):
+            yield
+
+    def _read(
+        self, version: str, held: dict[str, tuple[_Stamp, Model | UnfitError]]
+    ) -> tuple[Model | UnfitError, State]:
+        """Read a version, or take it from what is held; the state says what is wrong with it."""
+        paths = [self.folder / f"{version}.{ending}" for ending in _ENDINGS]
+        try:
+            stamp = tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in (path.stat() for path in paths))
+            known = self._held.get(version)
+            if known is None or known[0] != stamp:
+                known = (stamp, _decoded(version, paths[1].read_bytes(), paths[0].read_bytes()))
+            held[version] = known
+        except FileNotFoundError as error:
+            return UnfitError(f"{Path(str(error.filename)).name} is missing"), "missing"
+        except OSError as error:
+            return UnfitError(f"its files cannot be read ({type(error).__name__})"), "broken"
+        found = known[1]
+        if isinstance(found, UnfitError):
+            return found, "mismatched" if found.mismatched else "broken"
+        return found, ""
+
+    def _pointer(self) -> str | None:
+        """What ``current`` says; ``None`` where it is not there, ``?`` where it cannot be read."""
+        try:
+            return (self.folder / "current").read_text("utf-8").strip() or "?"
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError):
+            return "?"
+
+    def _write(self, model: Model) -> None:
+        head, data = encode(model)
+        _write_whole(self.folder / f"{model.info.version}.npz", data)
+        _write_whole(self.folder / f"{model.info.version}.json", head)
 
     def _use(self, version: str) -> None:
         _write_whole(self.folder / "current", version.encode())
 
+    def _tidy(self) -> None:
+        """Drop what is too old, and what killed runs left behind."""
+        kept = self.versions()
+        for partial in (False, True):
+            same = [version for version in kept if ("p" in version) == partial]
+            for old in same[:-KEPT]:
+                self._remove(old)
+        for path in self.folder.glob("*.npz"):
+            if not path.with_suffix(".json").exists():
+                path.unlink(missing_ok=True)
+        for path in self.folder.glob(".*.half"):
+            path.unlink(missing_ok=True)
+
     def _remove(self, version: str) -> None:
         if version != self.current():
-            for ending in ("json", "npz"):
+            for ending in reversed(_ENDINGS):  # without its head a model does not exist
                 (self.folder / f"{version}.{ending}").unlink(missing_ok=True)
 
-    def _load(self, version: str) -> Model | None:
-        try:
-            head = json.loads((self.folder / f"{version}.json").read_bytes())
-            return _read(head, (self.folder / f"{version}.npz").read_bytes())
-        except _Unfit as error:
-            why = str(error)
-        except FileNotFoundError as error:
-            why = f"{Path(str(error.filename)).name} is missing"
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            why = f"its files cannot be read ({type(error).__name__})"
-        self.problem = (
-            f"Model {version} is not used: {why}. Run `mycity train`, or `mycity train --rollback`; "
-            "until then editions are made by rules."
-        )
-        return None
+    @contextmanager
+    def _lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / name).open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise ConflictError("A training is under way already; wait until it has ended.") from None
+            yield  # closing the file lets go, and so does the end of the process
 
 
-class _Unfit(Exception):
-    """A model file that is readable but must not be used; the message says why."""
+def _decoded(version: str, head: bytes, data: bytes) -> Model | UnfitError:
+    try:
+        return decode(version, head, data)
+    except UnfitError as error:
+        return error
 
 
-def _read(head: dict[str, Any], data: bytes) -> Model:
-    if head["format"] != FORMAT:
-        raise _Unfit(f"it has format {head['format']}, this version reads {FORMAT}")
-    if hashlib.sha256(data).hexdigest() != head["sha256"]:
-        raise _Unfit("its arrays are not the ones that were written")
-    users, items = FeatureSpace.of(head["users"]), FeatureSpace.of(head["items"])
-    if (users.hash, items.hash) != (head["user_hash"], head["item_hash"]):
-        raise _Unfit("the hash of its vocabulary differs")
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        arrays = {name: np.ascontiguousarray(file[name], dtype=np.float32) for name in _ARRAYS}
-    facts = head["info"] | {"trained_at": from_micros(head["info"]["trained_at"])}
-    model = Model(ModelInfo(**facts), users, items, **arrays)
-    check(model)
-    return model
-
-
-def check(model: Model) -> None:
-    """Raise ``_Unfit`` where shapes do not fit the vocabulary or a value is not a finite number."""
-    dim = model.info.dim
-    wanted = ((len(model.users), dim), (len(model.users),), (len(model.items), dim), (len(model.items),))
-    for name, shape in zip(_ARRAYS, wanted, strict=True):
-        array = getattr(model, name)
-        if array.shape != shape:
-            raise _Unfit(f"{name} has shape {array.shape} instead of {shape}")
-        if not np.isfinite(array).all():
-            raise _Unfit(f"{name} holds values that are not numbers")
+def _problem(current: str, why: str, instead: Model | None) -> str:
+    rest = "until then editions are made by rules"
+    if instead is not None:
+        rest = f"until then model {instead.info.version} is used instead"
+    return f"Model {current} is not used: {why}. Run `mycity train`, or `mycity train --rollback`; {rest}."
 
 
 def _write_whole(path: Path, data: bytes) -> None:
     """Write beside the target, then put it in its place, so that nobody ever reads half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".half")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

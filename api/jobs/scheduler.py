@@ -17,6 +17,7 @@ from api.jobs.alerts import catch_up
 from api.jobs.digests import plan, send
 from api.jobs.polling import poll_due, say_alarms
 from api.jobs.selecting import select_all
+from api.jobs.training_apart import Trainer, tick_train
 from api.jobs.websub import subscribe_due
 from api.jobs.workshop import Workshop
 from api.settings import Settings
@@ -62,8 +63,16 @@ def tick_health(services: Services) -> dict[str, int]:
     return {"begun": begun, "over": len(changes) - begun}
 
 
+def tick_watch(services: Services) -> dict[str, str]:
+    """Judge the model, and measure once an hour what the recommender does."""
+    from api.jobs.watching import watch  # its numerical libraries are loaded by the first look
+
+    found = watch(services)
+    return {"model": found.serving or "rules", "state": found.verdict.state}
+
+
 def housekeeping(services: Services) -> dict[str, int]:
-    """End what is over: notices past their period, old captured messages, old polls."""
+    """End what is over: notices past their period, old captured messages, old polls, old feedback."""
     now = services.clock.now()
     removed = 0
     for channel in {id(item): item for item in services.channels.values()}.values():
@@ -73,13 +82,16 @@ def housekeeping(services: Services) -> dict[str, int]:
         "expired": len(services.notices.expire_due(now)),
         "captures_removed": removed,
         "polls_forgotten": services.sources.trim(now),
+        "feedback_forgotten": services.feedback.trim(now),
     }
 
 
-JOBS = ("poll", "websub", "alerts", "health", "select", "digests", "housekeeping")
+JOBS = ("poll", "websub", "alerts", "health", "select", "digests", "train", "watch", "housekeeping")
 WEBSUB_SECONDS = 300
 ALERT_SECONDS = 300
 HEALTH_SECONDS = 900
+TRAIN_SECONDS = 600
+WATCH_SECONDS = 900
 
 
 def interval_seconds(settings: Settings) -> dict[str, float]:
@@ -91,6 +103,8 @@ def interval_seconds(settings: Settings) -> dict[str, float]:
         "health": HEALTH_SECONDS,
         "select": settings.select_minutes * 60,
         "digests": settings.digest_minutes * 60,
+        "train": TRAIN_SECONDS,
+        "watch": WATCH_SECONDS,
         "housekeeping": 3600,
     }
 
@@ -104,6 +118,7 @@ def start(services: Services) -> Callable[[], None]:
     # Its processes start when a round first needs them, and stay for the rounds to come.
     size = services.settings.poll_processes
     workshop = Workshop(services.settings.city, size=size) if size else None
+    trainer = Trainer()
     ticks: dict[str, Callable[[Services], Any]] = {
         "poll": lambda services: tick_poll(services, workshop),
         "websub": subscribe_due,
@@ -111,6 +126,8 @@ def start(services: Services) -> Callable[[], None]:
         "health": tick_health,
         "select": select_all,
         "digests": tick_digests,
+        "train": lambda services: tick_train(services, trainer),
+        "watch": tick_watch,
         "housekeeping": housekeeping,
     }
     timer: Any = BackgroundScheduler(timezone=services.zone)
@@ -127,6 +144,7 @@ def start(services: Services) -> Callable[[], None]:
     timer.start()
 
     def stop() -> None:
+        trainer.close()  # a fit under way is given up: the next start makes it
         timer.shutdown()
         if workshop is not None:
             workshop.close()

@@ -1,7 +1,8 @@
 """Choosing editions: joins the catalogue, profiles, the current model and the recommender.
 
 Called by the scheduler, the command line, and at the end of joining (one profile). Can be run twice:
-what was picked stays picked, and the shelf's guard settles races.
+what was picked stays picked, and the shelf's guard settles races. Which model may be used, if any, is
+``api.jobs.watching``'s to say.
 """
 
 from __future__ import annotations
@@ -19,32 +20,44 @@ if TYPE_CHECKING:
 def select_all(
     services: Services, *, now: datetime | None = None, progress: Callable[[int], None] | None = None
 ) -> SelectReport:
-    """Make an edition for every profile that has something to be told."""
-    return _select(services, None, now, progress)
+    """Make an edition for every profile that has something to be told; keeps what it did for the watch."""
+    from api.jobs.notebook import Selection
+
+    at = now or services.clock.now()
+    done, version = _select(services, None, at, progress)
+    services.notebook.change(
+        selection=Selection(
+            at, done.profiles, done.editions, done.picks, done.conflicts, round(done.seconds, 3), version
+        )
+    )
+    return done
 
 
 def select_for(
     services: Services, profile_ids: Sequence[int], *, now: datetime | None = None
 ) -> SelectReport:
     """Make editions for some profiles only."""
-    return _select(services, profile_ids, now, None)
+    return _select(services, profile_ids, now or services.clock.now(), None)[0]
 
 
 def _select(
     services: Services,
     profile_ids: Sequence[int] | None,
-    now: datetime | None,
+    now: datetime,
     progress: Callable[[int], None] | None,
-) -> SelectReport:
+) -> tuple[SelectReport, str]:
+    from api.jobs.watching import usable_model
     from recommender.select import select_editions  # loaded by the first selection, not by the first page
 
-    return select_editions(
+    model = usable_model(services, now)
+    report = select_editions(
         services.shop,
         services.profiles,
         services.editions,
-        services.models.load_current(),
+        model,
         services.city,
-        now=now or services.clock.now(),
+        now=now,
         profile_ids=profile_ids,
         progress=progress,
     )
+    return report, model.info.version if model else ""

@@ -1,25 +1,48 @@
 """Training the model from what residents did. The only job that needs the ``[train]`` extra.
 
-Called by the command line and the demo. Without enough feedback, or without the extra, it says so
-and the service goes on by rules.
+A full fit starts from nothing; a partial one teaches the model in use what came after it. Both refresh the
+click-through. Without enough feedback, or without the extra, it says so and the service goes on by rules.
+Called by the command line, the demo, and (in a process of its own) by ``api.jobs.training_apart``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from api.wiring import Services
 from feeds.catalogue.notices import Notice
+from feeds.kernel.errors import UsageError
+from feeds.kernel.time import local_date
 from profiles.feedback import FeedbackRow
 from profiles.types import Profile
 
 if TYPE_CHECKING:
-    from recommender.model_file import Model
+    from recommender.model_file import Extra, Model, ModelInfo
 
 SEED = 20261012
 # Enough to learn the city's words; more adds time, not quality.
 _NOTICES_MOST = 20_000
+# Click-through fades by half in 14 days. In a large city fewer days hold enough, and would not fit in memory.
+_SHOWN_DAYS = (56, 14, 4, 1)
+_SHOWN_MOST = 1_000_000
+_NEW_MOST = 1_000_000
+STEPS = 5
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave.
+
+    Attributes:
+        version: The model in use now; empty where nothing was saved.
+        said: One sentence.
+    """
+
+    version: str
+    said: str
 
 
 def train_model(
@@ -28,6 +51,7 @@ def train_model(
     extra_profiles: Sequence[Profile] = (),
     extra_rows: Sequence[FeedbackRow] = (),
     seed: int = SEED,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Model, str]:
     """Fit on all feedback, save, and make it the current model.
 
@@ -36,28 +60,131 @@ def train_model(
         extra_profiles: Simulated residents (demo only).
         extra_rows: What they did.
         seed: Same feedback and seed, same model bit for bit.
+        progress: Called with (steps done, all steps).
 
     Returns:
         The model and the name it was saved under.
 
     Raises:
-        MycityError: If there is too little feedback, or lightfm is not installed.
+        MycityError: If there is too little feedback, lightfm is not installed, or another training runs.
     """
+    from recommender.held_out import held_out
     from recommender.train import train
 
-    profiles = [profile for batch in services.profiles.batches() for profile in batch]
-    rows = services.feedback.training_rows()
-    model = train(
-        [*rows, *extra_rows],
-        [*profiles, *extra_profiles],
-        readable(services),
-        services.city,
-        seed=seed,
-        now=services.clock.now(),
-    )
-    return model, services.models.save(model)
+    step = _counter(progress)
+    with services.models.training():
+        now = services.clock.now()
+        profiles = [profile for batch in services.profiles.batches() for profile in batch] + list(
+            extra_profiles
+        )
+        rows = [*services.feedback.training_rows(), *extra_rows]
+        notices = readable(services)
+        step()
+        model = train(rows, profiles, notices, services.city, seed=seed, now=now)
+        step()
+        measured = held_out(rows, profiles, notices, services.city, seed=seed, now=now)
+        step()
+        shown = [*_shown(services, now), *(row for row in extra_rows if row.kind == "impression")]
+        acts = [row for row in rows if row.kind != "impression"]
+        model = _with_extras(services, model, acts, shown, profiles, notices, measured)
+        step()
+        version = services.models.save(model, known=_known(services))
+        step()
+    return model, version
+
+
+def train_further(services: Services, *, seed: int = SEED) -> Trained:
+    """Teach the model in use what came after it, and refresh the click-through; saves only what is new.
+
+    Raises:
+        UsageError: If there is no model to teach, the clock stands before it, or lightfm is not installed.
+        ConflictError: If another training runs.
+    """
+    from profiles.samples import Samples
+    from recommender.train import train_partial
+
+    with services.models.training():
+        now, model = services.clock.now(), services.models.load_current()
+        if model is None:
+            raise UsageError("There is no model that could be taught further; run `mycity train`.")
+        since = max(filter(None, (model.info.data_until, model.info.trained_at)))
+        rows = Samples(services.database).acts_after(model.info.data_until or since, most=_NEW_MOST)
+        profiles = services.profiles.many({row.profile_id for row in rows})
+        notices = readable(services)
+        taught = train_partial(model, rows, profiles, notices, services.city, seed=seed, now=now)
+        shown = _shown(services, now)
+        if taught is None and not any(row.at > since for row in (*shown, *rows)):
+            return Trained("", "There was nothing new to learn.")
+        base = taught or replace(model, info=_refreshed(model, now))
+        people = services.profiles.many({row.profile_id for row in shown})
+        acts = Samples(services.database).acts_after(now - timedelta(days=_SHOWN_DAYS[0]), most=_NEW_MOST)
+        base = _with_extras(services, base, acts, shown, people, notices, {}, ranker=False)
+        version = services.models.save(base, known=_known(services))
+        new = base.info.rows - model.info.rows
+        return Trained(version, f"Taught {version} with {new} new pairs; in use now.")
 
 
 def readable(services: Services) -> list[Notice]:
     """Notices a resident could have read, newest first, without bodies."""
     return services.notices.pickable(services.clock.now(), limit=_NOTICES_MOST)
+
+
+def _with_extras(
+    services: Services, model: Model, acts: Sequence[FeedbackRow], shown: Sequence[FeedbackRow],
+    profiles: Iterable[Profile], notices: Sequence[Notice], measured: dict[str, float],
+    *, ranker: bool = True,
+) -> Model:  # fmt: skip
+    """Add what is counted and trained beside the vectors."""
+    from recommender.clickthrough import clickthrough
+    from recommender.train import train_ranker
+
+    now = services.clock.now()
+    counted = clickthrough([*acts, *shown], profiles, notices, services.city, now)
+    extras: dict[str, Extra] = {**model.extras, "clicks": (counted.facts(), counted.arrays())}
+    metrics = {**model.info.metrics, **measured}
+    if ranker:
+        made, _, figures = train_ranker(acts, shown, lambda at: local_date(at, services.zone))
+        metrics |= figures
+        if made is not None:
+            extras["ranker"] = made
+    return replace(model, extras=extras, info=replace(model.info, metrics=metrics))
+
+
+def _refreshed(model: Model, now: datetime) -> ModelInfo:
+    """The facts of a model whose vectors stay and whose click-through is new."""
+    old = model.info
+    return replace(old, version=f"{now:%Y%m%dT%H%M%SZ}", trained_at=now, kind="partial", full_at=old.full)
+
+
+def _shown(services: Services, now: datetime) -> list[FeedbackRow]:
+    """Impressions of the last weeks, or of fewer days where there are very many."""
+    for days in _SHOWN_DAYS:
+        rows = services.feedback.impressions(now - timedelta(days=days), limit=_SHOWN_MOST + 1)
+        if len(rows) <= _SHOWN_MOST:
+            return rows
+    return rows[:_SHOWN_MOST]
+
+
+def _known(services: Services) -> Callable[[Collection[str]], Collection[str]]:
+    """Which residents may stay in a model as themselves: asked when it is saved, not when it was begun."""
+
+    def still_known(names: Collection[str]) -> Collection[str]:
+        ids = [int(name.removeprefix("id:")) for name in names]
+        here = [one.id for one in services.profiles.many(ids) if one.personalised]
+        return {f"id:{number}" for number, rows in services.feedback.recent(here, most=1).items() if rows}
+
+    return still_known
+
+
+def _counter(progress: Callable[[int, int], None] | None) -> Callable[[], None]:
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, STEPS)
+
+    if progress is not None:
+        progress(0, STEPS)
+    return step

@@ -12,6 +12,8 @@ import typer
 
 from api.ops import (
     commands_delivery,
+    commands_evaluate,
+    commands_model,
     commands_notices,
     commands_people,
     commands_run,
@@ -28,7 +30,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for part in (commands_run, commands_sources, commands_notices, commands_people, commands_delivery):
+for part in (
+    commands_run,
+    commands_sources,
+    commands_notices,
+    commands_people,
+    commands_delivery,
+    commands_model,
+    commands_evaluate,
+):
     part.register(app)
 
 

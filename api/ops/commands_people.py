@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from api.jobs import holding
 from api.jobs.joining import erase, export, join
 from api.ops import console
 from api.views import shelf_view
@@ -86,15 +87,83 @@ def list_(limit: Annotated[int, typer.Option(min=1)] = 50) -> None:
 
 
 def show(profile_id: int, limit: Annotated[int, typer.Option(min=1, max=50)] = 10) -> None:
-    """Show what is on a profile's shelf, with the reasons."""
+    """Show what is on a profile's shelf with the reasons, its taste, and what the model holds of it."""
     with console.services() as services:
         profile = services.profiles.get(profile_id)
         shelf = services.editions.shelf(profile_id)
         views = shelf_view(services, profile, shelf, lang=profile.lang, limit=limit)
-        rows = [(view.notice_id, view.title, "；".join(view.reasons)) for view in views]
-        console.table(
-            f"Profile {profile_id}, shelf version {shelf.version}", ("id", "title", "reasons"), rows, "picks"
+        picks = [(view.notice_id, view.title, "；".join(view.reasons)) for view in views]
+        known = holding.held(services, profile)
+        taste = [
+            (item.tag, services.city.label(item.tag, profile.lang), f"{item.weight:+.2f}", _origin(item.own))
+            for item in known.taste
+        ]
+        taste += [
+            (tag, services.city.label(tag, profile.lang), "never", _origin(True)) for tag in known.never
+        ]
+        if console.options.json:
+            console.say("", **_as_values(picks, known))
+            return
+        title = f"Profile {profile_id}, shelf version {shelf.version}"
+        console.table(title, ("id", "title", "reasons"), picks, "picks")
+        if taste:
+            console.table("Taste 口味", ("tag", "name", "weight", "origin"), taste, "taste")
+        else:
+            console.say("Taste 口味: nothing was learned or set yet.")
+        for line in _about(services, known, profile.lang):
+            console.say(line)
+
+
+def _origin(own: bool) -> str:
+    return "set by the resident" if own else "learned"
+
+
+def _about(services: Services, known: holding.Held, lang: str) -> list[str]:
+    """What the model and the records hold, a line each."""
+    model = known.model
+    lines = [
+        f"Model {model.version}, trained {model.trained_at:%Y-%m-%d %H:%M} UTC, "
+        f"{model.simulated:.0%} of its pairs simulated."
+        if model.trained_at
+        else model.problem
+    ]
+    if model.own:
+        leaning = ", ".join(
+            f"{services.city.label(tag, lang)} {weight:+.2f}" for tag, weight in model.leaning
         )
+        lines.append(f"It has a feature of its own for this resident; against the mean resident: {leaning}.")
+    elif model.missing:
+        lines.append(
+            f"Nothing in it is this resident alone; {model.missing} more events are needed for that."
+        )
+    else:
+        lines.append("Nothing in it is this resident alone; the next full training may change that.")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in known.counts.kinds) or "none"
+    since = f" since {known.counts.since:%Y-%m-%d}" if known.counts.since else ""
+    lines.append(f"Events held{since}: {kinds}.")
+    group = "in" if known.in_control else "not in"
+    tried = "may" if known.tried else "never"
+    lines.append(f"This month {group} the control group ({known.share:.0%}); editions {tried} hold a trial.")
+    return lines
+
+
+def _as_values(picks: list[tuple[int, str, str]], known: holding.Held) -> dict[str, object]:
+    """The same for programs; picks as they always were."""
+    model = known.model
+    return {
+        "picks": [dict(zip(("id", "title", "reasons"), row, strict=True)) for row in picks],
+        "taste": [
+            {"tag": item.tag, "weight": item.weight, "own": item.own} for item in known.taste
+        ],
+        "never": list(known.never),
+        "model": {
+            "version": model.version, "own_feature": model.own, "events_missing": model.missing,
+            "leaning": [{"tag": tag, "weight": weight} for tag, weight in model.leaning],
+        },
+        "events": dict(known.counts.kinds),
+        "control": {"share": known.share, "in_group": known.in_control},
+        "tried": known.tried,
+    }  # fmt: skip
 
 
 def export_(profile_id: int) -> None:

@@ -1,4 +1,4 @@
-"""Commands that run the service: demo, serve, scheduler, worker, migrate, doctor, train, select."""
+"""Commands that run the service: demo, serve, scheduler, worker, migrate, doctor, select."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,6 @@ import typer
 from api.jobs.digests import send
 from api.jobs.scheduler import start as start_timer
 from api.jobs.selecting import select_all, select_for
-from api.jobs.training import train_model
 from api.ops import console, doctor
 from api.ops import demo as demo_city
 from api.settings import read_settings
@@ -33,7 +31,6 @@ def register(app: typer.Typer) -> None:
     app.command()(worker)
     app.command()(migrate)
     app.command("doctor")(doctor_)
-    app.command()(train)
     app.command()(select)
 
 
@@ -128,22 +125,6 @@ def doctor_() -> None:
     console.table("Doctor 体检", ("check", "status", "message"), rows, "checks")
     if any(item.status == "bad" for item in findings):
         raise typer.Exit(1)
-
-
-def train(
-    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the model before.")] = False,
-) -> None:
-    """Train the model on what residents did, and use it from now on."""
-    with console.services() as services:
-        if rollback:
-            console.say(f"Now using {services.models.rollback()}.", model=services.models.current())
-            return
-        began = time.perf_counter()
-        model, name = train_model(services)
-        seconds = round(time.perf_counter() - began, 2)
-        console.say(
-            f"Trained {name} in {seconds} s; in use now.", model=name, seconds=seconds, info=str(model.info)
-        )
 
 
 def select(

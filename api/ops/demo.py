@@ -92,7 +92,9 @@ class Demo:
 
 def demo_settings(home: Path, city: str, base_url: str) -> Settings:
     """Settings of the demo: nothing of the environment but the home folder."""
-    return read_settings({}, home=home / "demo", city=city, base_url=base_url)
+    # Nobody there could be compared with, and what is shown should be explained by rules and model alone.
+    fixed = {"control_share": 0.0, "explore": False}
+    return read_settings({}, home=home / "demo", city=city, base_url=base_url, **fixed)
 
 
 def prepare(
@@ -242,6 +244,8 @@ _NO_MODEL = "No model was trained; picks were made by rules. 没有训练模型�
 
 def _people(services: Services, report: Report, progress: Progress | None) -> dict[str, Any]:
     """Residents join two days before; then each evening editions are chosen and digests captured."""
+    from api.jobs.watching import watch
+
     clock = services.clock
     if not isinstance(clock, FixedClock):
         raise UsageError("The demo is prepared with a clock that stands still.")
@@ -282,6 +286,8 @@ def _people(services: Services, report: Report, progress: Progress | None) -> di
         with _timed(report, "digests"):
             report.counts["digests_planned"] += plan(services).planned
             report.counts["messages_captured"] += send(services).sent
+    with _timed(report, "watch"):
+        watch(services, measure_now=True)  # so that the editors' page has something to show
     editions, picks = services.editions.count()
     report.counts |= {"profiles": services.profiles.count(), "editions": editions, "picks": picks}
     return secrets

@@ -121,21 +121,18 @@ def _key(settings: Settings) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
+    from api.jobs import watching
+    from api.jobs.notebook import Notebook
+    from api.ops.console import clock
     from recommender.model_file import ModelShelf
 
     able = find_spec("lightfm") is not None
     training = "can train" if able else "cannot train (install mycity[train])"
-    shelf = ModelShelf(settings.models)
-    model = shelf.load_current()
-    if model is None:
-        why = getattr(shelf, "problem", "") or "none trained yet"
-        yield Finding(
-            "model",
-            "note",
-            f"No model in use ({why}); picks are made by rules. This installation {training}.",
-        )
-    else:
-        yield Finding("model", "ok", f"{shelf.current()} in use; this installation {training}.")
+    found = watching.view_of(
+        ModelShelf(settings.models), Notebook(settings.notebook), clock().now(), watching.limits_of(settings)
+    )
+    status: Status = "note" if found.verdict.state != "fine" else "ok"
+    yield Finding("model", status, f"{found.verdict.why} This installation {training}.")
 
 
 def _mail(settings: Settings) -> Iterator[Finding]:

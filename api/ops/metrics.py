@@ -16,8 +16,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from api.jobs import watching
 from feeds.intake.health import State, health
 from feeds.intake.sources import Source
+from recommender.figures import Measures
+from recommender.monitor import State as ModelState
 
 if TYPE_CHECKING:
     from api.wiring import Services
@@ -49,6 +52,7 @@ class _Reading(Collector):
         yield from _sources(polled, now)
         yield from _notices(services)
         yield from _outbox(services, now)
+        yield from _recommender(services, now)
 
 
 def _sources(sources: Sequence[Source], now: datetime) -> Iterator[GaugeMetricFamily]:
@@ -119,6 +123,101 @@ def _outbox(services: Services, now: datetime) -> Iterator[GaugeMetricFamily]:
         "outbox_paused", "1 for each switched-off channel; `all` is the one switch for everything.",
         ("channel",), [((channel or "all",), 1) for channel in status.paused],
     )  # fmt: skip
+
+
+def _recommender(services: Services, now: datetime) -> Iterator[GaugeMetricFamily]:
+    found = watching.view(services, now)
+    verdict, info, notes = found.verdict, found.info, found.notes
+    yield _family(
+        "model_state",
+        "1 for what is said of the model; by rules unless fine, older or late.",
+        ("state",),
+        [((name,), name == verdict.state) for name in get_args(ModelState)],
+    )
+    yield _family("model_alarm", "1 while somebody must look at the model.", (), [((), int(verdict.alarm))])
+    yield _family(
+        "model_in_use",
+        "1 while picks are made with a model, 0 by rules.",
+        (),
+        [((), int(bool(found.serving)))],
+    )
+    ages = [] if info is None else [(("any",), info.trained_at), (("full",), info.full)]
+    yield _family(
+        "model_age_seconds",
+        "Seconds since the model was taught; absent where there is none.",
+        ("training",),
+        [(name, (now - at).total_seconds()) for name, at in ages],
+    )
+    last = notes.selection
+    yield _family(
+        "selection_age_seconds",
+        "Seconds since editions were last chosen for everybody; absent before the first time.",
+        (),
+        [((), (now - last.at).total_seconds())] if last else [],
+    )
+    for name, text, column in (
+        ("selection_seconds", "How long the last selection took.", "seconds"),
+        ("selection_profiles", "Profiles of the last selection.", "profiles"),
+        ("selection_conflicts", "Editions of the last selection that another writer was faster with.",
+         "conflicts"),
+    ):  # fmt: skip
+        yield _family(name, text, (), [((), getattr(last, column))] if last else [])
+    if notes.measures is not None:
+        yield from _measures(notes.measures, now)
+
+
+def _measures(found: Measures, now: datetime) -> Iterator[GaugeMetricFamily]:
+    yield _family(
+        "recommender_measured_age_seconds",
+        "Seconds since the figures below were measured.",
+        (),
+        [((), (now - found.at).total_seconds())],
+    )
+    yield _family(
+        "recommender_coverage",
+        "Share of the notices of the last days that were picked for anybody.",
+        ("days",),
+        [((str(days),), share.rate) for days, share in found.coverage.items()],
+    )
+    yield _family(
+        "recommender_reason_share",
+        "Share of picks by their first reason.",
+        ("reason",),
+        [((share.name,), share.rate) for share in found.reasons],
+    )
+    yield _family("recommender_explored_share", "Share of picks to learn from.", (), [((), found.explored)])
+    compared = found.comparison
+    yield _family(
+        "recommender_click_rate",
+        "Opened of what was seen, by group; control is newest first.",
+        ("group",),
+        [(("personalised",), compared.personalised), (("control",), compared.control)] if compared else [],
+    )
+    yield _family(
+        "recommender_click_rate_difference",
+        "Personalised less control, and the bounds that hold it with 95 %.",
+        ("bound",),
+        [(("middle",), compared.difference), (("low",), compared.low), (("high",), compared.high)]
+        if compared
+        else [],
+    )
+    yield _family(
+        "recommender_parity",
+        "Share of picks over share of notices, of the least and most favoured group.",
+        ("between", "bound"),
+        [
+            ((name, bound), value)
+            for name, one in found.parity.items()
+            for bound, value in (("least", one.least), ("most", one.most))
+            if value is not None
+        ],
+    )
+    yield _family(
+        "recommender_feedback_seconds",
+        "Median seconds from being shown to the first use; absent without any.",
+        (),
+        [((), found.wait_median)] if found.wait_median is not None else [],
+    )
 
 
 def _family(

@@ -50,7 +50,9 @@ def test_housekeeping_ends_what_is_over(services: Services) -> None:
     channel = services.channels["sms"]
     folder = services.settings.captured / "sms"
     folder.mkdir(parents=True, mode=0o700)
-    assert scheduler.housekeeping(services) == {"expired": 0, "captures_removed": 0, "polls_forgotten": 0}
+    assert scheduler.housekeeping(services) == {
+        "expired": 0, "captures_removed": 0, "polls_forgotten": 0, "feedback_forgotten": 0
+    }  # fmt: skip
     clock.at = NOW
     assert scheduler.housekeeping(services)["expired"] == 1
     assert services.notices.counts().by_state["expired"] == 1

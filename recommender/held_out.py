@@ -1,0 +1,107 @@
+"""Judge what was learned on a week it has not seen, against the order of time. Pure.
+
+A model is fitted on what was known before the last week and asked to order that week's notices for each
+resident who cared for one of them. It says nothing of who was not shown what; the control group does. Called
+by ``api.jobs.training`` at each full fit; the figures go into the model's facts.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from feeds.catalogue.notices import Notice
+from feeds.catalogue.vocabulary import City
+from profiles.feedback import FeedbackRow
+from profiles.match import kinship
+from profiles.types import Profile
+from recommender.candidates import from_notice
+from recommender.features import item_matrix, user_matrix
+from recommender.train import liked, train
+from recommender.types import Floats, Mask, RulesOnlyError
+
+WEEK = timedelta(days=7)
+DEPTH = 10
+#: Below that the figure would be noise.
+MIN_QUESTIONS, MIN_CANDIDATES = 30, 15
+MOST_QUESTIONS = 2_000
+
+
+def held_out(
+    rows: Sequence[FeedbackRow], profiles: Sequence[Profile], notices: Sequence[Notice], city: City,
+    *, seed: int, now: datetime,
+) -> dict[str, float]:  # fmt: skip
+    """Measure the learned part on the last week of real feedback.
+
+    A question is a resident who cared for a notice published in the last week; the candidates are all notices
+    of that week. Simulated feedback is left out on both sides.
+
+    Args:
+        rows: As for :func:`recommender.train.train`; so are the others.
+        profiles: Residents.
+        notices: Of the last week, and those that the earlier feedback is about.
+        city: Whose places contain which.
+        seed: Of the fit, and of the draw where there are more than 2,000 questions.
+        now: End of the week.
+
+    Returns:
+        ``ndcg10_learned``, ``ndcg10_newest``, ``ndcg10_gain`` (paired mean), ``ndcg10_gain_se``,
+        ``questions``, ``held_out_candidates``; empty where there are too few questions, candidates, or rows
+        to learn from.
+    """
+    cut = now - WEEK
+    real = [row for row in rows if not row.simulated and row.at <= now]
+    week = [
+        notice for notice in notices if notice.released_at is not None and cut <= notice.released_at <= now
+    ]
+    taught = {one.id: one for one in profiles if one.personalised}
+    pairs = liked([row for row in real if row.at >= cut], taught, {one.id: one for one in week})
+    users = sorted({user for user, _ in pairs})
+    if len(users) < MIN_QUESTIONS or len(week) < MIN_CANDIDATES:
+        return {}
+    if len(users) > MOST_QUESTIONS:
+        users = sorted(random.Random(seed).sample(users, MOST_QUESTIONS))  # noqa: S311 (a draw, not a secret)
+    try:
+        model = train([row for row in real if row.at < cut], profiles, notices, city, seed=seed, now=cut)
+    except RulesOnlyError:
+        return {}
+    week.sort(key=lambda one: (one.released_at or now, one.id), reverse=True)  # newest first; ties stay so
+    column = {one.id: n for n, one in enumerate(week)}
+    wanted = np.zeros((len(users), len(week)), dtype=bool)
+    row_of = {user: n for n, user in enumerate(users)}
+    for user, notice_id in pairs:
+        if user in row_of:
+            wanted[row_of[user], column[notice_id]] = True
+    people = user_matrix([taught[user] for user in users], kinship(city).above, model.users)
+    scores = model.scores(people, item_matrix([from_notice(one) for one in week], model.items))
+    learned, newest = ndcg(scores, wanted), ndcg(np.zeros_like(scores), wanted)
+    gain = learned - newest
+    return {
+        "ndcg10_learned": float(learned.mean()), "ndcg10_newest": float(newest.mean()),
+        "ndcg10_gain": float(gain.mean()),
+        "ndcg10_gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))),
+        "questions": float(len(users)), "held_out_candidates": float(len(week)),
+    }  # fmt: skip
+
+
+def ndcg(scores: Floats, wanted: Mask, depth: int = DEPTH) -> Floats:
+    """NDCG of each row: binary gain, log2(rank + 1), ideal over min(depth, wanted); ties keep column order.
+
+    Args:
+        scores: float32 (n, m), higher first.
+        wanted: bool (n, m).
+        depth: How many places count.
+
+    Returns:
+        float32 (n,) in 0..1; 0 where nothing is wanted.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+    discount = 1.0 / np.log2(np.arange(2, 2 + depth))
+    hits = np.take_along_axis(wanted, order, axis=1)
+    ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(wanted.sum(axis=1), depth)]
+    got = hits @ discount[: hits.shape[1]]
+    found: Floats = np.divide(got, ideal, out=np.zeros_like(got), where=ideal > 0).astype(np.float32)
+    return found
