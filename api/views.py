@@ -117,7 +117,7 @@ def picks_view(
     else:
         found = services.notices.at_revisions(revisions)
     if not profile.personalised:
-        chosen = _plainly(chosen, found)
+        chosen = plainly(chosen, found)
     corrections = services.notices.last_major(found, upto=revisions)
     sources = _sources(services, found.values())
     also = also_published(services, found.values(), lang=lang, until=until)
@@ -138,7 +138,7 @@ def picks_view(
     ]
 
 
-def _plainly(picks: Sequence[Pick], found: Mapping[int, Notice]) -> list[Pick]:
+def plainly(picks: Sequence[Pick], found: Mapping[int, Notice]) -> list[Pick]:
     """Picks of somebody who switched personalisation off: newest first, and nothing that was inferred."""
     known = [pick for pick in picks if pick.notice_id in found]
     known.sort(key=lambda pick: (found[pick.notice_id].fresh_at, pick.notice_id), reverse=True)

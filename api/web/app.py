@@ -19,14 +19,17 @@ from api.web.access import GoTo, guard
 from api.web.pages import page, words_of
 from api.web.routes import (
     api_v1,
+    api_v1_held,
     captured,
     editor,
     hooks,
     joining,
     me,
     metrics,
+    model,
     personal,
     portal,
+    recommender,
     sources,
 )
 from api.web.security import BodyTooLarge, Limiter, Once, Shield, Signer
@@ -64,7 +67,21 @@ def create_app(services: Services) -> FastAPI:
     app.state.signer = Signer(services.key)
     app.state.once = Once()
     app.state.limits = {"join": Limiter(60, 3600), "enter": Limiter(20, 600)}
-    for module in (portal, joining, personal, me, editor, sources, captured, hooks, metrics, api_v1):
+    for module in (
+        portal,
+        joining,
+        personal,
+        me,
+        model,
+        editor,
+        sources,
+        recommender,
+        captured,
+        hooks,
+        metrics,
+        api_v1,
+        api_v1_held,
+    ):
         app.include_router(module.router)
     _handle_errors(app)
     app.add_middleware(GZipMiddleware, minimum_size=1024)

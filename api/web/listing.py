@@ -186,6 +186,16 @@ def theme_label(city: City, code: str, lang: str) -> tuple[str, str]:
     return code, theme.label.of(lang)
 
 
+def tag_name(city: City, tag: str, lang: str) -> str:
+    """The name of a tag that stands alone; "other" says nothing without what it is the rest of."""
+    kind, _, code = tag.partition(":")
+    theme = city.themes.get(code) if kind == "theme" else None
+    name = city.label(tag, lang)
+    if theme and theme.parent and theme.label.zh in ("其他", "其它") and lang == "zh":
+        return f"{city.label(f'theme:{theme.parent}', lang)}·{name}"
+    return name
+
+
 def read_mark(text: str) -> tuple[datetime, int] | None:
     """Read where a list continues; anything unreadable means its top."""
     match = re.fullmatch(r"([0-9]{1,17})-([0-9]{1,18})", text)

@@ -242,19 +242,6 @@ def alike(services: Services, notice: Notice) -> list[Notice]:
     return sorted((other for other in found if other.state != "purged"), key=lambda other: other.id)
 
 
-def takes_likes(notice: Notice) -> bool:
-    """Whether liking is decent: not for mourning, disaster, penalty or emergencies."""
-    tags = {f"{tag.kind}:{tag.code}" for tag in notice.tags}
-    if notice.priority == "emergency" or tags & {
-        "theme:1701",
-        "life:bereavement",
-        "type:warning",
-        "type:publicity",
-    }:
-        return False
-    return not re.search("讣告|哀悼|公祭|遇难|伤亡|处罚|停业整顿|通报批评", notice.content.title)
-
-
 def _validity(value: str, words: Words) -> str:
     return words(f"validity.{value}") if words.has(f"validity.{value}") else value
 

@@ -151,12 +151,96 @@ class PicksOut(BaseModel):
     picks: list[PickOut]
 
 
+Act = Literal["open", "click", "save", "like", "dislike", "less", "hide", "rating"]
+
+
 class FeedbackIn(BaseModel):
-    """What was done with a pick."""
+    """What was done with a pick, or said of it."""
 
     model_config = ConfigDict(extra="forbid")
     notice_id: Annotated[int, Field(ge=1, lt=2**63)]
-    kind: Literal["open", "like", "dislike", "hide"]
+    kind: Act
+    value: Annotated[int, Field(ge=0, le=5)] = Field(0, description="Of a rating: 1 to 5. Else left out.")
+
+
+class TasteIn(BaseModel):
+    """The weight a resident gives a tag: above 0 more of it, below 0 less; learning leaves it alone."""
+
+    model_config = ConfigDict(extra="forbid")
+    tag: Code
+    weight: Annotated[float, Field(ge=-3, le=3)]
+
+
+class TasteOut(BaseModel):
+    """A tag with its weight; ``own``: set by the resident. Weight 0: never to be learned."""
+
+    tag: str
+    zh: str
+    en: str
+    weight: float
+    own: bool
+
+
+class TastesOut(BaseModel):
+    """Everything that was learned or set, highest weight first; those never to be learned last."""
+
+    taste: list[TasteOut]
+
+
+class LeaningOut(BaseModel):
+    """A tag that the model's own vector of a resident leans to (above 0) or away from."""
+
+    tag: str
+    weight: float
+
+
+class ModelOut(BaseModel):
+    """What the trained model in use holds of a resident; an empty version means that there is none."""
+
+    version: str
+    trained: datetime | None
+    own_feature: bool = Field(description="It has a feature of its own for this resident.")
+    events_missing: int = Field(description="Events until the next full training may give them one.")
+    leaning: list[LeaningOut]
+    simulated_share: float
+
+
+class EventOut(BaseModel):
+    """One thing that was done; instants in UTC."""
+
+    notice_id: int
+    kind: str
+    at: datetime
+    channel: str
+    value: float
+    simulated: bool
+
+
+class HeldOut(BaseModel):
+    """Everything behind the choices of a resident."""
+
+    choices: ProfileOut
+    taste: list[TasteOut]
+    model: ModelOut
+    events: dict[str, int] = Field(description="How many are held of each kind.")
+    events_since: datetime | None
+    latest: list[EventOut] = Field(description="The latest 50, newest first, without impressions.")
+    control_share: float
+    in_control: bool = Field(description="Picks are newest first this month, to compare.")
+    tried: bool = Field(description="A daily edition may hold one trial pick.")
+
+
+class ResetIn(BaseModel):
+    """What to forget; choices always stay."""
+
+    model_config = ConfigDict(extra="forbid")
+    own_weights: bool = Field(False, description="Also the weights that the resident set.")
+
+
+class ResetOut(BaseModel):
+    """How many events went."""
+
+    events: int
 
 
 class DoneOut(BaseModel):

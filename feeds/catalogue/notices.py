@@ -21,6 +21,7 @@ from feeds.kernel.time import from_micros, to_micros
 State = Literal["draft", "in_review", "scheduled", "released", "superseded", "withdrawn", "expired", "purged"]
 Precision = Literal["instant", "day", "month"]
 Priority = Literal["normal", "mandatory", "emergency"]
+Prominence = Literal[-1, 0, 1]
 LinkKind = Literal[
     "interprets", "corrects", "repeals", "reprints", "language_of", "duplicate_of", "similar_to"
 ]
@@ -161,6 +162,8 @@ class Notice:
         material_number: That change's number in the one sequence; 0 before release.
         reason: Why it was withdrawn, or why it waits for an editor; else empty.
         lead_id: The notice that is picked in its place, because both are one document.
+        prominence: The editors' weight in ranking: 1 recommended, 0 as it comes, -1 held back. Readers see it
+            only as the reason "recommended by the editors"; it is no part of any revision.
     """
 
     id: int
@@ -180,6 +183,7 @@ class Notice:
     material_number: int
     reason: str = ""
     lead_id: int | None = None
+    prominence: Prominence = 0
 
     @property
     def is_public(self) -> bool:

@@ -32,6 +32,7 @@ from feeds.catalogue.notices import (
     Notice,
     NoticeContent,
     Priority,
+    Prominence,
     State,
     freshness,
 )
@@ -188,6 +189,18 @@ class NoticeStore(NoticeReader, IdentityStore, UpstreamStore):
             _must_get(connection, notice_id)
             _take_numbers(connection, 1, "edit")
             _replace_tags(connection, notice_id, tags)
+
+    def set_prominence(self, notice_id: int, prominence: Prominence) -> None:
+        """Set the editors' weight: no revision and no material change, so no feed moves.
+
+        Raises:
+            NotFoundError: If there is no such notice.
+        """
+        with self._db.write() as connection:
+            _must_get(connection, notice_id)
+            _take_numbers(connection, 1, "edit")  # candidates are encoded anew
+            wanted = update(notice).where(notice.c.id == notice_id)
+            connection.execute(wanted.values(prominence=prominence))
 
     def set_state(
         self,

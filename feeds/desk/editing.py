@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
-from feeds.catalogue.notices import NewNotice, Notice, NoticeContent, Priority, State
+from feeds.catalogue.notices import NewNotice, Notice, NoticeContent, Priority, Prominence, State
 from feeds.catalogue.store import NoticeStore
 from feeds.catalogue.tagging import Tag, Tagger
 from feeds.desk.audit import AuditLog
@@ -172,6 +172,25 @@ class Desk:
         _require(actor, "editor", "correct notices")
         self._notices.retag(notice_id, tags)
         self._log("retag", actor, notice_id, tags=sorted(f"{tag.kind}:{tag.code}" for tag in tags))
+        return self._notices.get(notice_id)
+
+    def weigh(self, notice_id: int, prominence: Prominence, actor: Actor) -> Notice:
+        """Set a notice off or hold it back in ranking; a minor act: no revision, and no feed moves.
+
+        Setting the weight it has already changes nothing and leaves no row in the audit.
+
+        Raises:
+            UsageError: If the actor is no editor, the weight is none of -1, 0, 1, or the notice is closed.
+        """
+        _require(actor, "editor", "set the weight of notices")
+        if prominence not in (-1, 0, 1):
+            raise UsageError("The weight is -1 (held back), 0 (as it comes) or 1 (set off).")
+        notice = self._notices.get(notice_id)
+        if notice.state not in ("draft", "in_review", "scheduled", "released"):
+            raise UsageError(f"Notice {notice_id} is {notice.state}; its weight has no effect any more.")
+        if notice.prominence != prominence:
+            self._notices.set_prominence(notice_id, prominence)
+            self._log("weigh", actor, notice_id, prominence=prominence, before=notice.prominence)
         return self._notices.get(notice_id)
 
     def withdraw(self, notice_id: int, reason: str, actor: Actor) -> Notice:

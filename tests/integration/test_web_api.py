@@ -50,6 +50,11 @@ def test_openapi_describes_only_the_interface(client: TestClient) -> None:
             "/profile",
             "/profile/picks",
             "/profile/feedback",
+            "/profile/feedback/{notice_id}",
+            "/profile/taste",
+            "/profile/taste/{tag}",
+            "/profile/model",
+            "/profile/reset",
         )
     }
     assert described["paths"][f"{API}/profile"]["get"]["security"] == [{"manageSecret": []}]

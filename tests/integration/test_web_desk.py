@@ -217,3 +217,46 @@ def test_a_writer_cannot_approve(made: Services) -> None:
     english = submit(enter(made, pen, "en"), where, f"{where}/move", do="approved")
     assert "Your account may not approve notices" in english.text
     assert submit(enter(made, key), where, f"{where}/move", do="nonsense").status_code == 422
+
+
+def test_a_notice_is_set_off_or_held_back_without_a_revision(
+    made: Services, desks: tuple[TestClient, TestClient]
+) -> None:
+    first, _ = desks
+    notice = find(made, "停水通告")
+    where, page = f"/editor/notices/{notice.id}/weight", f"/editor/notices/{notice.id}"
+    form = fields(first.get(page).text, where)
+    assert form["weight"] == "0"
+    numbers, revisions = made.notices.material_number(), made.notices.revisions(notice.id)
+    assert first.post(where, data=form | {"weight": "1"}).headers["location"] == f"{page}?done=weighed"
+    shown = first.get(f"{page}?done=weighed").text
+    check_bones(shown)
+    assert "权重已保存" in shown and "编辑权重" in shown and fields(shown, where)["weight"] == "1"
+    after = made.notices.get(notice.id)
+    assert (after.prominence, after.revision, after.changed_at) == (1, notice.revision, notice.changed_at)
+    assert made.notices.material_number() == numbers and made.notices.revisions(notice.id) == revisions
+    first.post(where, data=form | {"weight": "1"})  # again: no row in the audit
+    first.post(where, data=form | {"weight": "-1"})
+    rows = [row for row in made.audit.of(notice.id) if row["action"] == "weigh"]
+    assert [(row["details"]["before"], row["details"]["prominence"]) for row in rows] == [(0, 1), (1, -1)]
+    assert "降低" in first.get("/editor/?tab=released").text or "降低" in first.get(page).text
+    for bad in ("2", "", "x", "-2"):
+        assert first.post(where, data=form | {"weight": bad}).status_code == 422
+    assert made.audit.verify().broken_at is None
+
+
+def test_a_weight_needs_an_editor_and_a_notice_that_can_still_be_picked(made: Services) -> None:
+    writer = made.staff.add("只写", ("writer",), at=made.clock.now())
+    browser = enter(made, writer[1], "en")
+    notice = find(made, "道路命名")
+    where = f"/editor/notices/{notice.id}/weight"
+    form = fields(browser.get(f"/editor/notices/{notice.id}").text, where)
+    refused = browser.post(where, data=form | {"weight": "1"})
+    assert refused.status_code == 422 and made.notices.get(notice.id).prominence == 0
+    check_bones(refused.text)
+    (_, key), _ = staff(made)
+    editor = enter(made, key)
+    made.notices.set_state(notice.id, "withdrawn", at=made.clock.now(), reason="x")
+    assert where not in editor.get(f"/editor/notices/{notice.id}").text
+    form = fields(editor.get("/editor/").text, "/editor/leave")
+    assert editor.post(where, data=form | {"weight": "1"}).status_code == 422

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from api.jobs import joining
 from api.wiring import Services
+from profiles.feedback import FeedbackRow
 from profiles.tokens import derived_secret
 from profiles.types import FollowedPlace, Profile
 from tests import webfixture
@@ -36,6 +37,11 @@ def me(made: Services, client: TestClient, joined: joining.Joined) -> TestClient
     submit(client, f"/me/enter/{joined.manage_secret}", "/me/enter")
     shelve(made, joined.profile)
     return client
+
+
+def acts(made: Services, profile_id: int) -> list[FeedbackRow]:
+    """What a resident did, oldest first; that pages were shown is another matter."""
+    return [row for row in made.feedback.of(profile_id) if row.kind != "impression"]
 
 
 def test_an_error_stands_beside_its_field_and_nothing_is_lost(made: Services, client: TestClient) -> None:
@@ -130,7 +136,7 @@ def test_the_feed_page_only_reads_and_keeps_secrets(made: Services, joined: join
     check_bones(answer.text)
     assert answer.headers["cache-control"] == "private, no-store"
     assert "noindex" in answer.headers["x-robots-tag"] and 'content="noindex' in answer.text
-    assert made.feedback.of(joined.profile.id) == []
+    assert acts(made, joined.profile.id) == []
     unknown, revoked = browser.get("/f/" + "x" * 24), None
     made.tokens.revoke_all(joined.profile.id, at=NOW)
     revoked = browser.get(f"/f/{joined.feed_token}")
@@ -176,10 +182,10 @@ def test_feedback_is_kept_with_its_position(made: Services, me: TestClient, join
     form = fields(me.get("/me").text, "/me/feedback")
     for notice, kind in ((first, "like"), (second, "less"), (second, "hide")):
         assert me.post("/me/feedback", data=form | {"notice": str(notice), "kind": kind}).status_code == 303
-    rows = made.feedback.of(joined.profile.id)
+    rows = acts(made, joined.profile.id)
     assert [(r.notice_id, r.kind, r.position) for r in rows] == [
         (first, "like", 1),
-        (second, "dislike", 2),
+        (second, "less", 2),
         (second, "hide", 2),
     ]
     page = me.get("/me").text
@@ -187,7 +193,7 @@ def test_feedback_is_kept_with_its_position(made: Services, me: TestClient, join
     assert f'href="/notices/{second}"' in page  # among the hidden ones, so a slip can be undone
     me.post("/me/feedback", data=form | {"notice": "999", "kind": "like"})  # not theirs
     me.post("/me/feedback", data=form | {"notice": str(first), "kind": "adore"})
-    assert len(made.feedback.of(joined.profile.id)) == 3
+    assert len(acts(made, joined.profile.id)) == 3
 
 
 def test_mourning_disaster_and_penalty_take_no_likes(
@@ -202,7 +208,7 @@ def test_mourning_disaster_and_penalty_take_no_likes(
     made.editions.append([NewEdition(joined.profile.id, "alert", picks, made.clock.now(), version)])
     entry = LexborHTMLParser(me.get("/me").text).css_first(f"#n{warning.id}")
     assert entry is not None
-    assert [node.attributes["value"] for node in entry.css("button[name=kind]")] == ["hide"]
+    assert [node.attributes["value"] for node in entry.css("button[name=kind]")] == ["save", "hide"]
 
 
 def test_only_the_holder_of_the_profile_leaves_a_trace_by_opening(
@@ -214,10 +220,10 @@ def test_only_the_holder_of_the_profile_leaves_a_trace_by_opening(
     me.head(f"/notices/{picked}?from=me")
     me.get(f"/notices/{picked}?from=me", headers={"sec-purpose": "prefetch"})
     me.get(f"/notices/{picked}?from=me", headers={"sec-fetch-site": "cross-site"})
-    assert made.feedback.of(joined.profile.id) == []
+    assert acts(made, joined.profile.id) == []
     me.get(f"/notices/{picked}?from=me")
     me.get(f"/notices/{picked}?from=me")  # a reload
-    assert [(r.kind, r.position) for r in made.feedback.of(joined.profile.id)] == [("open", 1)]
+    assert [(r.kind, r.position) for r in acts(made, joined.profile.id)] == [("open", 1)]
 
 
 def test_switched_off_nothing_is_stored(made: Services, me: TestClient, joined: joining.Joined) -> None:
@@ -226,7 +232,7 @@ def test_switched_off_nothing_is_stored(made: Services, me: TestClient, joined: 
     assert not made.profiles.get(joined.profile.id).personalised
     me.post("/me/feedback", data=form | {"kind": "like"})
     me.get(f"/notices/{form['notice']}?from=me")
-    assert made.feedback.of(joined.profile.id) == []
+    assert acts(made, joined.profile.id) == []
     page = me.get("/me").text
     assert "个性化已关闭" in page and "/me/feedback" not in page
     submit(me, "/me/settings", "/me/personalise", on="1")
@@ -304,7 +310,7 @@ def test_export_shows_everything_and_forget_and_erase_remove_it(
     assert held["contacts"][0]["address"] == "lin@shili.example"
     assert held["profile"]["roles"] == ["citizen"] and held["feedback"] and held["editions"]
     submit(me, "/me/settings", "/me/forget")
-    assert made.feedback.of(joined.profile.id) == []
+    assert acts(made, joined.profile.id) == []
     unsure = submit(me, "/me/erase", "/me/erase")
     assert unsure.status_code == 422 and made.profiles.count() == 1
     gone = submit(me, "/me/erase", "/me/erase", sure="on")
@@ -368,4 +374,4 @@ def test_another_profile_is_out_of_reach(made: Services, me: TestClient, joined:
     for item in theirs:
         if item.pick.notice_id not in mine:
             me.post("/me/feedback", data=form | {"notice": str(item.pick.notice_id), "kind": "like"})
-    assert made.feedback.of(joined.profile.id) == [] and made.feedback.of(other.profile.id) == []
+    assert acts(made, joined.profile.id) == [] and acts(made, other.profile.id) == []

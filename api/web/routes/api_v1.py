@@ -14,12 +14,13 @@ from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from api.jobs import joining
+from api.jobs import holding, joining
 from api.views import shelf_view
 from api.web import listing
 from api.web.access import Access, may, profile_of, services_of
 from api.web.routes.portal import public_notice
 from api.web.schemas import (
+    Act,
     ChoicesIn,
     DoneOut,
     ErrorOut,
@@ -42,14 +43,13 @@ from delivery.types import EntryView
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.store import NoticeFilter
 from feeds.kernel.errors import UsageError
-from profiles.feedback import FeedbackRow
 from profiles.types import FollowedPlace, Profile
 
 router = APIRouter(prefix="/api/v1", tags=["v1"])
 
 _REFUSED: dict[int | str, dict[str, Any]] = {422: {"model": ErrorOut}, 429: {"model": ErrorOut}}
-_BEARER: dict[int | str, dict[str, Any]] = {401: {"model": ErrorOut}, 422: {"model": ErrorOut}}
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorOut}, 410: {"model": ErrorOut}}
+BEARER: dict[int | str, dict[str, Any]] = {401: {"model": ErrorOut}, 422: {"model": ErrorOut}}
+MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorOut}, 410: {"model": ErrorOut}}
 
 
 @router.get("/openapi.json", include_in_schema=False)
@@ -103,7 +103,7 @@ def list_notices(
     return NoticesOut(notices=[_notice(request, item) for item in found[:limit]], next=following)
 
 
-@router.get("/notices/{notice_id}", responses=_MISSING)
+@router.get("/notices/{notice_id}", responses=MISSING)
 @may(Access.PUBLIC)
 def get_notice(request: Request, notice_id: str) -> NoticeOut:
     """One public notice with its text; drafts and unknown ids answer alike, purged ones 410."""
@@ -139,7 +139,7 @@ def vocabulary(request: Request) -> VocabularyOut:
 
 @router.post("/profiles", status_code=201, responses=_REFUSED)
 @may(Access.PUBLIC, bearer=True)
-def create_profile(request: Request, response: Response, wanted: JoinIn) -> JoinedOut:
+def createprofile_out(request: Request, response: Response, wanted: JoinIn) -> JoinedOut:
     """Join: create a profile and its feed address. Both secrets are shown this once."""
     services = services_of(request)
     wish = _wish(request, wanted)
@@ -150,39 +150,39 @@ def create_profile(request: Request, response: Response, wanted: JoinIn) -> Join
     )
     response.headers["cache-control"] = "no-store"
     return JoinedOut(
-        profile=_profile(joined.profile),
+        profile=profile_out(joined.profile),
         feed_token=joined.feed_token,
         manage_secret=joined.manage_secret,
         feed_url=f"{services.settings.base_url}/f/{joined.feed_token}.atom",
     )
 
 
-@router.get("/profile", responses=_BEARER)
+@router.get("/profile", responses=BEARER)
 @may(Access.MANAGE, bearer=True)
-def get_profile(request: Request, response: Response) -> ProfileOut:
+def getprofile_out(request: Request, response: Response) -> ProfileOut:
     """The choices that are held."""
     response.headers["cache-control"] = "no-store"
-    return _profile(profile_of(request))
+    return profile_out(profile_of(request))
 
 
-@router.put("/profile", responses=_BEARER)
+@router.put("/profile", responses=BEARER)
 @may(Access.MANAGE, bearer=True)
-def put_profile(request: Request, wanted: ChoicesIn) -> ProfileOut:
+def putprofile_out(request: Request, wanted: ChoicesIn) -> ProfileOut:
     """Replace the choices."""
     old = profile_of(request)
     wish = replace(_wish(request, wanted), id=old.id, created_at=old.created_at)
-    return _profile(joining.change(services_of(request), wish))
+    return profile_out(joining.change(services_of(request), wish))
 
 
-@router.delete("/profile", status_code=204, responses=_BEARER)
+@router.delete("/profile", status_code=204, responses=BEARER)
 @may(Access.MANAGE, bearer=True)
-def delete_profile(request: Request) -> Response:
+def deleteprofile_out(request: Request) -> Response:
     """Erase the profile and all that hangs on it."""
     joining.erase(services_of(request), profile_of(request).id)
     return Response(status_code=204)
 
 
-@router.get("/profile/picks", responses=_BEARER)
+@router.get("/profile/picks", responses=BEARER)
 @may(Access.MANAGE, bearer=True)
 def get_picks(request: Request, response: Response, lang: Language | None = None) -> PicksOut:
     """What was chosen for this resident, and why."""
@@ -193,21 +193,21 @@ def get_picks(request: Request, response: Response, lang: Language | None = None
     return PicksOut(picks=[_pick(entry) for entry in entries])
 
 
-@router.post("/profile/feedback", responses=_BEARER)
+@router.post("/profile/feedback", responses=BEARER)
 @may(Access.MANAGE, bearer=True)
 def post_feedback(request: Request, given: FeedbackIn) -> DoneOut:
-    """Tell what was done with a pick; only what is on the shelf counts."""
+    """Tell what was done with a pick, or said of it; only what was picked for this resident counts."""
     services, profile = services_of(request), profile_of(request)
-    for position, item in enumerate(services.editions.shelf(profile.id).picks, start=1):
-        if item.pick.notice_id == given.notice_id:
-            if profile.personalised:
-                now = services.clock.now()
-                row = FeedbackRow(
-                    profile.id, given.notice_id, given.kind, now, "web", position, item.pick.propensity
-                )
-                joining.give_opinion(services, row)
-            return DoneOut(kept=profile.personalised)
-    raise HTTPException(422, "That notice is not among this profile's picks.")
+    value = float(given.value)
+    return DoneOut(kept=holding.give(services, profile, given.notice_id, given.kind, value=value))
+
+
+@router.delete("/profile/feedback/{notice_id}", status_code=204, responses=BEARER)
+@may(Access.MANAGE, bearer=True)
+def delete_feedback(request: Request, notice_id: int, kind: Act) -> Response:
+    """Take back one kind of act on a notice, with what it taught; doing so twice is fine."""
+    holding.take_back(services_of(request), profile_of(request), notice_id, kind)
+    return Response(status_code=204)
 
 
 def _wish(request: Request, wanted: ChoicesIn) -> Profile:
@@ -242,7 +242,8 @@ def _wish(request: Request, wanted: ChoicesIn) -> Profile:
     return wish
 
 
-def _profile(profile: Profile) -> ProfileOut:
+def profile_out(profile: Profile) -> ProfileOut:
+    """The choices of a resident."""
     return ProfileOut(
         created=profile.created_at,
         roles=list(profile.roles),

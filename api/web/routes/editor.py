@@ -23,7 +23,7 @@ from api.web.pages import go, page, words_of
 from api.web.routes.joining import vocabulary
 from api.web.security import client_key, drop_cookie, set_cookie
 from api.wiring import Services
-from feeds.catalogue.notices import Notice, NoticeContent, State
+from feeds.catalogue.notices import Notice, NoticeContent, Prominence, State
 from feeds.catalogue.tagging import Tag
 from feeds.intake.sanitise import to_text
 from feeds.kernel.errors import MycityError, NotFoundError
@@ -37,7 +37,8 @@ _TABS: dict[str, tuple[State, ...]] = {
     "closed": ("withdrawn", "expired"),
     "untagged": (),
 }
-_DONE = ("saved", "submitted", "approved", "rejected", "corrected", "withdrawn", "retagged")
+_DONE = ("saved", "submitted", "approved", "rejected", "corrected", "withdrawn", "weighed", "retagged")
+_WEIGHTS: dict[str, Prominence] = {"-1": -1, "0": 0, "1": 1}
 _LISTED = 100
 
 
@@ -99,10 +100,21 @@ def desk(request: Request, tab: str = "") -> Response:
         found=listing.items(services, found, words),
         alarms=source_views.alarms(services),
         changes=services.notices.count_pending(),
+        recommender=_recommender(services),
         why_held=lambda notice: sourceview.hold_reason(notice.reason, words),
         origin=lambda notice: noticeview.origin(services, notice),
         alike=lambda notice: noticeview.alike(services, notice),
     )
+
+
+def _recommender(services: Services) -> tuple[str, str]:
+    """A key of ``watch`` that says how the recommender is, and the badge to say it on."""
+    from api.jobs.watching import view
+
+    verdict = view(services).verdict
+    if verdict.alarm:
+        return "link_alarm", "urgent"
+    return ("link_fine", "later") if verdict.usable else ("link_rules", "past")
 
 
 @router.get("/write")
@@ -213,6 +225,21 @@ def move(request: Request, notice_id: int) -> Response:
             request, notice, problem=words_of(request).explain(error), step=step, note=note, status=422
         )
     return _telling(go(f"/editor/notices/{notice_id}?done={step}"), services_of(request), notice)
+
+
+@router.post("/notices/{notice_id}/weight")
+@may(Access.STAFF)
+def weight(request: Request, notice_id: int) -> Response:
+    """Set a notice off in ranking, or hold it back; no revision, and no feed moves."""
+    services, notice = services_of(request), _get(request, notice_id)
+    wanted = _WEIGHTS.get(str(form_of(request).get("weight", "")))
+    if wanted is None:
+        raise HTTPException(422)
+    try:
+        services.desk.weigh(notice_id, wanted, actor_of(request))
+    except MycityError as error:
+        return _show_notice(request, notice, problem=words_of(request).explain(error), status=422)
+    return go(f"/editor/notices/{notice_id}?done=weighed")
 
 
 def _telling(response: Response, services: Services, notice: Notice) -> Response:

@@ -6,6 +6,7 @@ Entered by the manage link, without an account. Every change is a POST from a fo
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,25 +14,28 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.jobs import joining
-from api.views import reason_sentence
-from api.web import listing, noticeview
+from api.jobs import holding, joining
+from api.views import plainly
+from api.web import listing, noticeview, observe, opinionview
 from api.web.access import Access, form_of, holder_payload, may, profile_of, services_of
 from api.web.forms import HOURS, Problem, Wish, changed_profile, check_wish, read_wish, wish_of
 from api.web.pages import display_of, go, page, words_of
 from api.web.routes.joining import vocabulary
 from api.web.security import client_key, drop_cookie, set_cookie
+from feeds.catalogue.notices import Notice
 from feeds.kernel.errors import UsageError
 from profiles.contacts import clean_address
-from profiles.feedback import FeedbackRow
-from profiles.types import FeedbackKind, Profile
+from profiles.types import FeedbackKind, Pick, Profile
 
 router = APIRouter(include_in_schema=False)
 _STAY = timedelta(days=30)
 _VISIT = timedelta(hours=12)
-_GIVEN: dict[str, FeedbackKind] = {"like": "like", "less": "dislike", "hide": "hide"}
+#: What a button may say; with a minus before it, it takes that back.
+_GIVEN: dict[str, FeedbackKind] = {
+    "like": "like", "save": "save", "less": "less", "hide": "hide", "rating": "rating",
+}  # fmt: skip
 _SHOWN = 20
-_DONE = ("like", "less", "hide", "mute", "unmute", "saved", "on", "off", "stopped", "started", "forgot")
+_DONE = ("mute", "unmute", "saved", "on", "off", "stopped", "started", "forgot")
 
 
 @router.get("/me/enter")
@@ -82,52 +86,52 @@ def mine(request: Request) -> Response:
     """The picks, newest edition first, each with its reasons and what can be done with it."""
     services, profile, words = services_of(request), profile_of(request), words_of(request)
     picks = _picks(request, profile)
-    open_ones = [pick for pick in picks if pick["given"] != "hide"]
+    open_ones = [pick for pick in picks if not pick["opinions"].said.hidden]
     everything = request.query_params.get("all") == "1" or len(open_ones) <= _SHOWN + 5
+    shown = open_ones if everything else open_ones[:_SHOWN]
+    if everything and len(open_ones) > _SHOWN + 5:
+        for pick in shown:  # a pressed button leads back to the whole list
+            pick["opinions"] = replace(pick["opinions"], back="all")
     done = request.query_params.get("done", "")
     tag = request.query_params.get("tag", "")
-    return page(
+    response = page(
         request,
         "me.html",
         private=True,
         profile=profile,
-        picks=open_ones if everything else open_ones[:_SHOWN],
+        picks=shown,
         total=len(open_ones),
         everything=everything,
-        hidden=[pick for pick in picks if pick["given"] == "hide"],
+        hidden=[pick for pick in picks if pick["opinions"].said.hidden],
         tab="picks",
         done=done if done in _DONE else "",
-        done_at=request.query_params.get("n", ""),
         undo=tag if done == "mute" and tag in profile.mutes else "",
         mutes=[(tag, services.city.label(tag, words.lang)) for tag in profile.mutes],
+        **opinionview.reply(request, [pick["opinions"] for pick in shown]),
     )
+    return observe.shown(request, response, profile, [pick["item"].notice.id for pick in shown])
 
 
 @router.post("/me/feedback")
 @may(Access.MANAGE)
 def feedback(request: Request) -> Response:
-    """Keep a like, a wish for less, or hide a pick; nothing is kept while personalisation is off."""
+    """Keep what they say of a pick, or take it back; nothing is kept while personalisation is off."""
     services, profile, form = services_of(request), profile_of(request), form_of(request)
-    kind = _GIVEN.get(str(form.get("kind", "")))
-    everything = "&all=1" if "all" in form else ""
-    shelf = services.editions.shelf(profile.id).picks
-    for position, item in enumerate(shelf, start=1):
-        if kind and profile.personalised and str(item.pick.notice_id) == str(form.get("notice", "")):
-            row = FeedbackRow(
-                profile.id,
-                item.pick.notice_id,
-                kind,
-                services.clock.now(),
-                "web",
-                position,
-                item.pick.propensity,
-            )
-            joining.give_opinion(services, row)
-            number = item.pick.notice_id
-            return go(
-                f"/me?done={form['kind']}{everything}" + ("" if kind == "hide" else f"&n={number}#n{number}")
-            )
-    return go("/me")
+    said, number = str(form.get("kind", "")), str(form.get("notice", ""))
+    kind = _GIVEN.get(said.removeprefix("-"))
+    if kind is None or not (number.isascii() and number.isdigit() and len(number) < 16):
+        return go("/me")
+    value, done = str(form.get("value", "")), ""
+    try:
+        if said.startswith("-"):
+            done = "undone" if holding.take_back(services, profile, int(number), kind) else ""
+        elif holding.give(
+            services, profile, int(number), kind, value=int(value) if value in "12345" and value else 0
+        ):
+            done = said
+    except UsageError:
+        return go("/me")  # not theirs, or not to be liked; our own pages offer no such button
+    return go(opinionview.where_back(services, profile, str(form.get("back", "")), int(number), done))
 
 
 @router.post("/me/mute")
@@ -137,8 +141,6 @@ def mute(request: Request) -> Response:
     services, profile, form = services_of(request), profile_of(request), form_of(request)
     tag = str(form.get("tag", ""))
     if "undo" in form:
-        from dataclasses import replace
-
         joining.change(services, replace(profile, mutes=tuple(m for m in profile.mutes if m != tag)))
         return go("/me?done=unmute")
     if not services.city.known(tag):
@@ -193,11 +195,9 @@ def new_address(request: Request) -> Response:
 @may(Access.MANAGE)
 def personalise(request: Request) -> Response:
     """Switch personalisation on or off."""
-    from dataclasses import replace
-
     wanted = form_of(request).get("on") == "1"
     joining.change(services_of(request), replace(profile_of(request), personalised=wanted))
-    return go(f"/me/settings?done={'on' if wanted else 'off'}")
+    return go(f"/me/{_from(request)}?done={'on' if wanted else 'off'}")
 
 
 @router.post("/me/messages")
@@ -246,9 +246,9 @@ def export(request: Request) -> Response:
 @router.post("/me/forget")
 @may(Access.MANAGE)
 def forget(request: Request) -> Response:
-    """Delete behaviour, keep choices."""
-    joining.forget_behaviour(services_of(request), profile_of(request).id)
-    return go("/me/settings?done=forgot")
+    """Delete behaviour and what was learned from it, keep choices."""
+    holding.reset(services_of(request), profile_of(request))
+    return go(f"/me/{_from(request)}?done=forgot")
 
 
 @router.get("/me/erase")
@@ -271,45 +271,52 @@ def erase(request: Request) -> Response:
     return response
 
 
+def _from(request: Request) -> str:
+    """Which of the two pages that hold the same form it came from."""
+    return "model" if form_of(request).get("back") == "model" else "settings"
+
+
 def _picks(request: Request, profile: Profile) -> list[dict[str, Any]]:
-    """The shelf as the page shows it: items with reasons, feedback given, tags to mute."""
+    """The shelf as the page shows it: items with reasons, what was said of them, tags to mute."""
     services, words = services_of(request), words_of(request)
-    shelf = services.editions.shelf(profile.id)
-    notices = services.notices.many(item.pick.notice_id for item in shelf.picks)
-    given: dict[int, str] = {}
-    for row in services.feedback.of(profile.id):
-        if row.kind in ("like", "dislike", "hide"):
-            given[row.notice_id] = row.kind
+    picks: list[Pick] = [item.pick for item in services.editions.shelf(profile.id).picks]
+    notices = services.notices.many(pick.notice_id for pick in picks)
+    if not profile.personalised:
+        picks = plainly(picks, notices)
+    said, fixed = holding.said(services, profile), holding.fixed(services, profile)
     shown = []
-    for item in shelf.picks:
-        notice = notices.get(item.pick.notice_id)
+    for pick in picks:
+        notice = notices.get(pick.notice_id)
         if notice is None or not notice.is_public:
             continue
-        # Muting the city or one's own places would hide nearly everything: not offered beside a notice.
-        kept = {
-            f"place:{code}" for code in (services.city.place, *services.city.ancestors(services.city.place))
-        }
-        kept |= {f"place:{place.code}" for place in profile.places}
-        tags = [
-            t
-            for t in noticeview.shown_tags(services, notice, words)
-            if t.kind in ("theme", "place", "agency", "type") and t.tag not in kept
-        ]
-        wide = {f"theme:{theme.code}" for theme in services.city.themes.values() if not theme.parent}
-        tags.sort(key=lambda tag: tag.tag in wide)
         shown.append(
             {
                 "item": listing.items(services, [notice], words)[0],
-                "reasons": [
-                    reason_sentence(services, reason, lang=words.lang) for reason in item.pick.reasons
-                ],
-                "kind": item.pick.kind,
-                "given": given.get(notice.id, ""),
-                "likes": noticeview.takes_likes(notice),
-                "tags": [t for t in tags if t.tag not in profile.mutes],
+                "bars": opinionview.reason_bars(services, profile, pick, words),
+                "kind": pick.kind,
+                "opinions": opinionview.opinions(
+                    services, profile, notice, said.get(notice.id), words, back="me", fixed=fixed
+                ),
+                "tags": _mutable(request, profile, notice),
             }
         )
     return shown
+
+
+def _mutable(request: Request, profile: Profile, notice: Notice) -> list[noticeview.ShownTag]:
+    """The tags that are offered to be muted beside a notice, wide themes last."""
+    services, words = services_of(request), words_of(request)
+    # Muting the city or one's own places would hide nearly everything: not offered beside a notice.
+    kept = {f"place:{code}" for code in (services.city.place, *services.city.ancestors(services.city.place))}
+    kept |= {f"place:{place.code}" for place in profile.places}
+    tags = [
+        t
+        for t in noticeview.shown_tags(services, notice, words)
+        if t.kind in ("theme", "place", "agency", "type") and t.tag not in kept
+    ]
+    wide = {f"theme:{theme.code}" for theme in services.city.themes.values() if not theme.parent}
+    tags.sort(key=lambda tag: tag.tag in wide)
+    return [t for t in tags if t.tag not in profile.mutes]
 
 
 def _show_edit(request: Request, wish: Wish, problems: dict[str, Problem], *, status: int = 200) -> Response:

@@ -1,6 +1,7 @@
 """Pages behind a secret address: a resident's picks, the confirmation of an address, the stop.
 
-Reading needs no cookie and leaves no trace; confirming and stopping need a POST.
+Reading needs no cookie; it is noted that the picks were shown, unless their resident switched personalisation
+off. Confirming and stopping need a POST.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.jobs import joining
+from api.jobs import holding, joining
 from api.views import shelf_view
-from api.web.access import Access, may, services_of
-from api.web.pages import display_of, page
+from api.web import observe, opinionview
+from api.web.access import Access, holder, may, services_of
+from api.web.pages import display_of, page, words_of
+from profiles.types import Profile
 
 router = APIRouter(include_in_schema=False)
 
@@ -31,9 +34,35 @@ def feed_page(request: Request, token: str) -> Response:
     entries = shelf_view(
         services, profile, services.editions.shelf(profile.id), lang=display_of(request).lang, surface="feed"
     )
-    return page(
-        request, "feed_page.html", private=True, picks=entries, feed=f"{services.settings.base_url}/f/{token}"
+    reader = holder(request)
+    buttons: dict[int, opinionview.Opinions] = {}
+    if reader is not None and reader.id == profile.id and profile.personalised:
+        buttons = _buttons(request, profile, [entry.notice_id for entry in entries], token)
+    response = page(
+        request,
+        "feed_page.html",
+        private=True,
+        picks=entries,
+        buttons=buttons,
+        mutes=profile.mutes,
+        feed=f"{services.settings.base_url}/f/{token}",
+        **opinionview.reply(request, buttons.values()),
     )
+    return observe.shown(request, response, profile, [entry.notice_id for entry in entries])
+
+
+def _buttons(
+    request: Request, profile: Profile, numbers: list[int], token: str
+) -> dict[int, opinionview.Opinions]:
+    """What the holder, who has also entered by the manage link, can say of each entry."""
+    services, words = services_of(request), words_of(request)
+    said, fixed = holding.said(services, profile), holding.fixed(services, profile)
+    return {
+        number: opinionview.opinions(
+            services, profile, notice, said.get(number), words, back=f"f/{token}", fixed=fixed
+        )
+        for number, notice in services.notices.many(numbers).items()
+    }
 
 
 @router.get("/u/{token}")

@@ -5,19 +5,19 @@ Reads only; the one thing it records is that the holder of a profile opened one 
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import PurePosixPath
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from api.web import listing, noticeview
+from api.jobs import holding
+from api.web import listing, noticeview, observe, opinionview
 from api.web.access import Access, holder, may, services_of
 from api.web.pages import page, static_files, words_of
 from feeds.catalogue.notices import Notice
 from feeds.kernel.errors import NotFoundError, StorageError
-from profiles.feedback import FeedbackRow
 from profiles.types import Profile
 
 router = APIRouter(include_in_schema=False)
@@ -77,7 +77,10 @@ def notice_page(request: Request, notice_id: str) -> Response:
     """One notice, at its current revision, with what changed and why each tag was given."""
     services, words = services_of(request), words_of(request)
     notice = public_notice(request, notice_id)
-    profile = _record_open(request, notice) if request.query_params.get("from") == "me" else None
+    reader = holder(request)
+    from_me = reader is not None and request.query_params.get("from") == "me"
+    if reader is not None and from_me:
+        observe.opened(request, reader, notice.id)
     if request.query_params.get("ask") == "1" and _is_sensitive(request, notice):
         return page(request, "ask.html", private=True, notice=notice)
     change = noticeview.last_change(services.notices.revisions(notice.id))
@@ -86,6 +89,7 @@ def notice_page(request: Request, notice_id: str) -> Response:
     return page(
         request,
         "notice.html",
+        private=reader is not None,
         notice=notice,
         mark=mark,
         title=title,
@@ -98,8 +102,9 @@ def notice_page(request: Request, notice_id: str) -> Response:
         tags=noticeview.shown_tags(services, notice, words),
         related=noticeview.related(services, notice, words),
         source=source,
-        from_me=profile is not None,
+        from_me=from_me,
         crumb=next((c for c in notice.codes("theme") if c in services.city.themes), ""),
+        **_mine(request, reader, notice),
     )
 
 
@@ -114,7 +119,8 @@ def about_feeds(request: Request) -> Response:
 @may(Access.PUBLIC)
 def about_privacy(request: Request) -> Response:
     """What is held, why, for how long, and how to stop."""
-    return page(request, "about_privacy.html")
+    share = services_of(request).settings.control_share
+    return page(request, "about_privacy.html", control_share=f"{share * 100:g}" if share else "")
 
 
 @router.get("/healthz")
@@ -179,29 +185,27 @@ def public_notice(request: Request, text: str) -> Notice:
     return notice
 
 
-def _record_open(request: Request, notice: Notice) -> Profile | None:
-    """Note that the holder of a profile opened one of their picks; nobody else is ever recorded."""
-    services = services_of(request)
-    profile = holder(request)
-    if profile is None:
-        return None
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    prefetch = "prefetch" in request.headers.get("sec-purpose", "") or request.scope.get("mycity.head")
-    if not profile.personalised or site not in ("same-origin", "none") or prefetch:
-        return profile
-    shelf = services.editions.shelf(profile.id)
-    for position, item in enumerate(shelf.picks, start=1):
-        if item.pick.notice_id == notice.id:
-            now = services.clock.now()
-            just = now - timedelta(minutes=30)  # a reload is not another opening
-            if not any(
-                r.kind == "open" and r.notice_id == notice.id and r.at > just
-                for r in services.feedback.of(profile.id)
-            ):
-                row = FeedbackRow(profile.id, notice.id, "open", now, "web", position, item.pick.propensity)
-                services.feedback.record([row])
-            break
-    return profile
+def _mine(request: Request, reader: Profile | None, notice: Notice) -> dict[str, Any]:
+    """What the notice page says to the resident it was chosen for: why, and what they can say of it."""
+    if reader is None:
+        return {"mine": None, "bars": [], "mutes": (), "ratings": (), **opinionview.reply(request, [])}
+    services, words = services_of(request), words_of(request)
+    shelf = services.editions.shelf(reader.id).picks
+    pick = next((item.pick for item in shelf if item.pick.notice_id == notice.id), None)
+    said = holding.said(services, reader).get(notice.id)
+    fixed = holding.fixed(services, reader)
+    mine = (
+        opinionview.opinions(services, reader, notice, said, words, back="notice", fixed=fixed)
+        if pick
+        else None
+    )
+    return {
+        "mine": mine if reader.personalised else None,
+        "bars": opinionview.reason_bars(services, reader, pick, words) if pick else [],
+        "mutes": reader.mutes,
+        "ratings": opinionview.RATINGS,
+        **opinionview.reply(request, [mine] if mine else []),
+    }
 
 
 def _is_sensitive(request: Request, notice: Notice) -> bool:

@@ -1,0 +1,323 @@
+"""What the system holds of one resident, said to them, and their hand on it: opinions, taste, taking back.
+
+Chooses nothing and trains nothing. The rules of what may be kept stand here once, for the pages, the
+interface and the command line: nothing while personalisation is off, only about what was chosen for them,
+no liking of what is solemn, sensitive tags only with their own consent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from api.jobs import joining, signals
+from api.wiring import Services
+from feeds.catalogue.notices import Notice
+from feeds.catalogue.solemn import takes
+from feeds.kernel.errors import NotFoundError, UsageError
+from feeds.kernel.time import local_date
+from profiles.feedback import FeedbackRow
+from profiles.taste import MOST_WEIGHT, TASTE_KINDS, TasteTag, lesson
+from profiles.types import FeedbackKind, Profile
+
+#: What a resident may say of a notice on a page or through the interface.
+OPINIONS: tuple[FeedbackKind, ...] = ("like", "save", "less", "dislike", "hide", "rating")
+#: What is listed one by one and may be taken back.
+ACTS: tuple[FeedbackKind, ...] = ("open", "click", *OPINIONS)
+_STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
+#: Of these the latest about one notice counts; saving and rating stand beside them.
+_EITHER = ("like", "dislike", "less")
+_MOST_SAID = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a resident said about one notice.
+
+    Attributes:
+        opinion: The latest of like, dislike and less, or empty.
+        rating: The latest one, 1 to 5, or 0.
+    """
+
+    opinion: str = ""
+    saved: bool = False
+    hidden: bool = False
+    rating: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCounts:
+    """How many events are held of each kind, and since when.
+
+    Attributes:
+        kinds: (kind, how many), most first; ties by name.
+        since: The oldest event's instant; ``None`` where there is none.
+    """
+
+    kinds: tuple[tuple[str, int], ...] = ()
+    since: datetime | None = None
+
+    @property
+    def total(self) -> int:
+        """All events."""
+        return sum(count for _, count in self.kinds)
+
+    @property
+    def telling(self) -> int:
+        """Events that say something about the person: all but impressions."""
+        return sum(count for kind, count in self.kinds if kind != "impression")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldModel:
+    """What the trained model holds of a resident.
+
+    Attributes:
+        version, trained_at: Of the model in use; empty and ``None`` without one.
+        own: It has a feature of its own for them.
+        missing: Events still missing until the next full training may give them one; 0 if none.
+        leaning: (tag, weight), highest first; see :func:`recommender.held.held`.
+        simulated: How much of what it learned from is made up, 0 to 1.
+        problem: Why there is no model in use, or empty.
+    """
+
+    version: str = ""
+    trained_at: datetime | None = None
+    own: bool = False
+    missing: int = 0
+    leaning: tuple[tuple[str, float], ...] = ()
+    simulated: float = 0.0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Everything behind the choices of one resident, as they may see it.
+
+    Attributes:
+        taste: Tags with a weight, highest first; ties by tag.
+        never: Tags that must never be learned again.
+        counts, latest: What is recorded of their behaviour; the latest without impressions.
+        share, in_control: The share of the comparison group, 0 to 1, and whether they are in it this month.
+        tried: Whether an edition of theirs may hold one trial pick.
+    """
+
+    taste: tuple[TasteTag, ...]
+    never: tuple[str, ...]
+    counts: HeldCounts
+    latest: tuple[FeedbackRow, ...]
+    model: HeldModel
+    share: float
+    in_control: bool
+    tried: bool
+
+
+def held(services: Services, profile: Profile, *, latest: int = 50) -> Held:
+    """Gather what is held of a resident; the model is read from disk once a process."""
+    from recommender.control import in_control, spared  # numerical libraries: only these pages need them
+
+    taste = services.taste.of(profile.id)
+    rows = services.feedback.of(profile.id)
+    counts = _counts(rows)
+    share = services.settings.control_share
+    today = local_date(services.clock.now(), services.zone)
+    compared = in_control(profile, today, share, services.key, services.city)
+    return Held(
+        taste=tuple(sorted((t for t in taste if t.weight), key=lambda t: (-t.weight, t.tag))),
+        never=tuple(sorted(t.tag for t in taste if t.own and not t.weight)),
+        counts=counts,
+        latest=tuple(services.feedback.recent([profile.id], latest)[profile.id]),
+        model=held_model(services, profile.id, counts.telling),
+        share=share,
+        in_control=compared,
+        tried=services.settings.explore and not compared and not spared(profile, services.city),
+    )
+
+
+def said(services: Services, profile: Profile) -> dict[int, Said]:
+    """What a resident said, by notice; notices they said nothing of are left out."""
+    about: dict[int, list[FeedbackRow]] = {}
+    for row in reversed(services.feedback.recent([profile.id], _MOST_SAID)[profile.id]):  # oldest first
+        about.setdefault(row.notice_id, []).append(row)
+    return {number: what for number, rows in about.items() if (what := _said(rows)) != Said()}
+
+
+def saved(services: Services, profile: Profile) -> list[int]:
+    """The notices a resident saved, the one saved last first."""
+    rows = services.feedback.recent([profile.id], _MOST_SAID)[profile.id]
+    return list(dict.fromkeys(row.notice_id for row in rows if row.kind == "save"))
+
+
+def held_model(services: Services, profile_id: int, events: int) -> HeldModel:
+    """Say what the model in use holds of a resident who has left ``events`` traces."""
+    from recommender import held as projection
+    from recommender.features import IDENTITY_EVENTS
+
+    missing = max(IDENTITY_EVENTS - events, 0)
+    model = services.models.load_current()
+    if model is None:
+        return HeldModel(missing=missing, problem=services.models.problem)
+    own = projection.has_own_feature(model, profile_id)
+    return HeldModel(
+        version=model.info.version,
+        trained_at=model.info.trained_at,
+        own=own,
+        missing=0 if own else missing,
+        leaning=tuple(projection.held(model, profile_id)),
+        simulated=model.info.simulated_share,
+    )
+
+
+def give(
+    services: Services,
+    profile: Profile,
+    notice_id: int,
+    kind: FeedbackKind,
+    *,
+    value: float = 0.0,
+    channel: str = "web",
+) -> bool:
+    """Keep what a resident says of a notice; return whether it was kept (nothing is while it is off).
+
+    Raises:
+        UsageError: If the notice was not chosen for them, is too solemn for it, or a rating is not 1 to 5.
+    """
+    if kind == "rating" and value not in (1, 2, 3, 4, 5):
+        raise UsageError("A rating is 1, 2, 3, 4 or 5; send it as `value`.")
+    if kind != "rating" and value:
+        raise UsageError("Only a rating has a value.")
+    notice = _chosen(services, profile, notice_id)
+    if not takes(notice, kind):
+        raise UsageError("Notices of mourning, disaster or penalty take no likes and no ratings.")
+    if not profile.personalised:
+        return False
+    return signals.opinion(services, profile.id, notice_id, kind, value=value, channel=channel)
+
+
+def take_back(services: Services, profile: Profile, notice_id: int, kind: FeedbackKind) -> bool:
+    """Delete what a resident did or said of a notice, with what it taught; return whether it was there."""
+    return signals.take_back(services, profile.id, notice_id, kind)
+
+
+def level_of(weight: float) -> int:
+    """The step a weight stands on: -3 to 3 without 0; a weight between two steps counts to the nearer one."""
+    size = min(max(round(abs(weight)), 1), 3)
+    return size if weight >= 0 else -size
+
+
+def step(weight: float, up: bool) -> float:
+    """The next step above or below a weight; 0 is left out, the ends stay."""
+    at = _STEPS.index(float(level_of(weight))) + (1 if up else -1)
+    return _STEPS[min(max(at, 0), len(_STEPS) - 1)]
+
+
+def set_taste(services: Services, profile: Profile, tag: str, weight: float) -> None:
+    """Set what a resident wants more (above 0) or less (below 0) of; learning leaves it alone from then on.
+
+    Raises:
+        UsageError: If the tag is none of this city or of a kind that is not learned, if it is sensitive and
+            they did not agree to it, if the weight is 0 or beyond 3, or personalisation is off.
+    """
+    if not profile.personalised:
+        raise UsageError("Personalisation is off, so weights have no effect; switch it on first.")
+    if tag.partition(":")[0] not in TASTE_KINDS or not services.city.known(tag):
+        raise UsageError(
+            f"{tag!r} cannot have a weight here; take a theme, type, agency, life event or place."
+        )
+    if not 0 < abs(weight) <= MOST_WEIGHT:
+        raise UsageError(
+            "A weight lies between -3 and 3 and is not 0; to have a tag never learned, delete it."
+        )
+    if services.city.is_sensitive(tag) and tag not in agreed(services, profile):
+        raise UsageError("This tag is sensitive; follow it in your choices first and agree there.")
+    services.taste.set(profile.id, tag, weight)
+
+
+def move_taste(services: Services, profile: Profile, tag: str, *, up: bool) -> None:
+    """Set a tag that is held one step higher or lower, as :func:`set_taste` does.
+
+    Raises:
+        NotFoundError: If it is not held, or only as never to be learned.
+        UsageError: As :func:`set_taste`.
+    """
+    before = next((t.weight for t in services.taste.of(profile.id) if t.tag == tag), 0.0)
+    if not before:
+        raise NotFoundError(f"Nothing is held about {tag[:96]!r}.")
+    set_taste(services, profile, tag, step(before, up))
+
+
+def drop_taste(services: Services, profile: Profile, tag: str) -> None:
+    """Delete a tag and never learn it again.
+
+    Raises:
+        NotFoundError: If nothing is held under it.
+    """
+    if tag not in {item.tag for item in services.taste.of(profile.id)}:
+        raise NotFoundError(f"Nothing is held about {tag[:96]!r}.")
+    services.taste.drop(profile.id, tag)
+
+
+def release_taste(services: Services, profile: Profile, tag: str) -> bool:
+    """Let a tag be learned again, from nothing; return whether anything was held under it."""
+    return services.taste.release(profile.id, tag)
+
+
+def reset(services: Services, profile: Profile, *, own: bool = False) -> int:
+    """Forget everything that was learned; choices stay, own weights too unless ``own``; count the events."""
+    return joining.forget_behaviour(services, profile.id, own=own)
+
+
+def agreed(services: Services, profile: Profile) -> frozenset[str]:
+    """The sensitive tags this resident follows, to each of which they agreed."""
+    tags = (*(f"role:{code}" for code in profile.roles), *profile.interests)
+    return frozenset(tag for tag in tags if services.city.is_sensitive(tag))
+
+
+def fixed(services: Services, profile: Profile) -> frozenset[str]:
+    """The tags whose weight this resident set, or that must never be learned: no opinion moves them."""
+    return frozenset(item.tag for item in services.taste.of(profile.id) if item.own)
+
+
+def lessened(
+    services: Services, profile: Profile, notice: Notice, fixed: Collection[str] = ()
+) -> tuple[str, ...]:
+    """The tags that "less like this" makes rarer for this resident, most telling first; at most three.
+
+    Empty where nothing is learned from the notice: it is sensitive, or all its tags are ``fixed``.
+    """
+    taught = lesson(notice.tags, services.city, agreed(services, profile))
+    tags = [tag for tag in taught if f"{tag.kind}:{tag.code}" not in fixed]
+    ordered = sorted(tags, key=lambda tag: (-tag.weight, TASTE_KINDS.index(tag.kind), tag.code))
+    return tuple(f"{tag.kind}:{tag.code}" for tag in ordered[:3])
+
+
+def _chosen(services: Services, profile: Profile, notice_id: int) -> Notice:
+    shelf = services.editions.shelf(profile.id)
+    if notice_id in shelf.picked or any(item.pick.notice_id == notice_id for item in shelf.picks):
+        notice = services.notices.many([notice_id]).get(notice_id)
+        if notice is not None and notice.is_public:
+            return notice
+    raise UsageError("That notice is not among this profile's picks.")
+
+
+def _said(rows: Sequence[FeedbackRow]) -> Said:
+    """What acts on one notice, oldest first, come to."""
+    opinions = [row.kind for row in rows if row.kind in _EITHER]
+    telling = [row.kind for row in rows if row.kind in (*_EITHER, "save", "rating")]
+    if opinions and opinions[-1] != "like" and telling[-1] in ("save", "rating"):
+        opinions = []  # what was said since counts in its place
+    ratings = [round(row.value) for row in rows if row.kind == "rating"]
+    return Said(
+        opinions[-1] if opinions else "",
+        any(row.kind == "save" for row in rows),
+        signals.is_hidden(rows),
+        ratings[-1] if ratings else 0,
+    )
+
+
+def _counts(rows: Sequence[FeedbackRow]) -> HeldCounts:
+    kinds = Counter(row.kind for row in rows)
+    ordered = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+    return HeldCounts(tuple(ordered), min((row.at for row in rows), default=None))
