@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 
-NAMES = ("ingest", "decide", "select", "feed", "mail", "poll")
+NAMES = ("ingest", "decide", "score", "select", "feed", "mail", "poll", "residents")
 
 
 def main() -> int:

@@ -1,0 +1,1 @@
+"""A city that does not exist but lives: what it publishes, who lives in it, what they open."""
