@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from api.wiring import Services
 
 if TYPE_CHECKING:
+    from recommender.policy import Policy
     from recommender.select import SelectReport
 
 
@@ -57,7 +59,23 @@ def _select(
         model,
         services.city,
         now=now,
+        policy=_policy(services),
         profile_ids=profile_ids,
         progress=progress,
+        hidden=services.feedback.hidden,
     )
     return report, model.info.version if model else ""
+
+
+def _policy(services: Services) -> Policy:
+    """Trials and the control group as the settings say; nobody can foretell the draws without the key."""
+    from api.jobs.watching import control_share
+    from recommender.policy import Policy
+
+    seed = int.from_bytes(blake2b(services.key, digest_size=4, person=b"explore").digest(), "big")
+    return Policy(
+        seed=seed,
+        explore=services.settings.explore,
+        control_share=control_share(services),
+        key=services.key,
+    )

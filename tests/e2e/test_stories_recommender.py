@@ -119,7 +119,6 @@ def release_award(city: City) -> Notice:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="reminders are not joined into selection yet")
 def test_a_deadline_is_recalled_once_five_working_days_before(city: City) -> None:
     """Story 2: one reminder on Friday 23 October 09:00, counted in working days, said in both languages."""
     people = seats(city)
