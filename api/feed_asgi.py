@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, quote
 
 from anyio import to_thread
 
-from api.jobs import signals
+from api.impressions import Impressions, Shown
 from api.views import PublicFeed, personal_feed, public_feed
 from api.wiring import Services
 from delivery.conditional import RENDERER_VERSION, etag, not_modified
@@ -30,7 +30,6 @@ from delivery.jsonfeed import render_json
 from delivery.syndication import render_atom, render_rss
 from delivery.types import FeedView
 from feeds.kernel.errors import NotFoundError
-from profiles.feedback import FeedbackRow
 from profiles.tokens import secret_hash
 from profiles.types import Profile, Shelf
 
@@ -38,7 +37,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Shown = tuple[tuple[int, float], ...]
 
 _PERSONAL = re.compile(r"^/f/([A-Za-z0-9_-]{16,64})\.(rss|atom|json)$")
 _PUBLIC = re.compile(
@@ -55,8 +53,6 @@ _TYPE = {
     "json": b"application/feed+json; charset=utf-8",
 }
 _MEMO_BYTES = 64 * 1024 * 1024
-_FLUSH_AT, _FLUSH_AFTER = 1000, 30.0  # rows, seconds
-_SEEN_MOST = 100_000
 _NOT_FOUND = "There is no feed at this address. / 这个地址没有订阅源。\n".encode()
 
 
@@ -102,44 +98,6 @@ class Memo:
             self._items[key] = item
             while self._size > self._limit and self._items:
                 self._size -= _weight(self._items.popitem(last=False)[1])
-
-
-class Impressions:
-    """Buffers what feeds showed, and writes it in batches. Safe in threads."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._rows: list[FeedbackRow] = []
-        self._since = 0.0
-        self._seen: OrderedDict[int, int] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def add(self, profile_id: int, shelf_version: int, shown: Shown) -> bool:
-        """Buffer one fetched feed, the first time its shelf is fetched; return whether to flush.
-
-        Args:
-            profile_id: Whose feed.
-            shelf_version: Says whether this is the same list as the last time.
-            shown: (notice id, propensity) in order; empty for somebody who is not observed.
-        """
-        if not shown:
-            return False
-        rows = signals.impressions(profile_id, shown, "feed", self._services.clock.now())
-        now = time.monotonic()
-        with self._lock:
-            if self._seen.get(profile_id) != shelf_version:
-                self._seen[profile_id] = shelf_version
-                if len(self._seen) > _SEEN_MOST:
-                    self._seen.popitem(last=False)
-                self._since = self._since if self._rows else now
-                self._rows.extend(rows)
-            return bool(self._rows) and (len(self._rows) >= _FLUSH_AT or now - self._since > _FLUSH_AFTER)
-
-    def flush(self) -> int:
-        """Write what is buffered; return how many impressions were new. Never raises."""
-        with self._lock:
-            rows, self._rows = self._rows, []
-        return signals.keep_shown(self._services, rows) if rows else 0
 
 
 class FeedPath:
@@ -259,11 +217,13 @@ class FeedPath:
         )
 
     def _flushing(self, send: Send) -> Send:
-        """Flush impressions when the server shuts down."""
+        """Write impressions regularly while the server runs, and when it shuts down."""
 
         async def wrapped(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "lifespan.shutdown.complete":
-                await to_thread.run_sync(self.impressions.flush)
+            if message["type"] == "lifespan.startup.complete":
+                self.impressions.flush_regularly()
+            elif message["type"] == "lifespan.shutdown.complete":
+                await to_thread.run_sync(self.impressions.close)
             await send(message)
 
         return wrapped

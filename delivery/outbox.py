@@ -276,6 +276,10 @@ class OutboxStore:
         """Return one row with its notices."""
         return next(iter(self._find(delivery.c.id == delivery_id)), None)
 
+    def many(self, ids: Collection[int]) -> list[Delivery]:
+        """Return rows with their notices, by id; unknown ids are left out."""
+        return [row for part in parts(sorted(ids)) for row in self._find(delivery.c.id.in_(part))]
+
     def for_notice(self, notice_id: int) -> list[Delivery]:
         """Return every delivery that carries a notice, by id: "who was sent this"."""
         carrying = select(delivery_notice.c.delivery_id).where(delivery_notice.c.notice_id == notice_id)

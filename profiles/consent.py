@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from feeds.kernel.db import Database
 from profiles.tables import consent
 
 WORDING = "2026-11"
+#: A purpose that begins so names a sensitive tag.
+SENSITIVE = "sensitive:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +65,12 @@ class ConsentStore:
         )
         with self._db.read() as connection:
             return [Consent(r.purpose, r.wording, r.given_at, r.ended_at) for r in connection.execute(query)]
+
+    def sensitive(self, profile_id: int, connection: Connection | None = None) -> frozenset[str]:
+        """Return the sensitive tags that a live consent names; read in the caller's transaction or alone."""
+        if connection is None:
+            with self._db.read() as own:
+                return self.sensitive(profile_id, own)
+        live = (consent.c.profile_id == profile_id) & consent.c.ended_at.is_(None)
+        query = select(consent.c.purpose).where(live, consent.c.purpose.startswith(SENSITIVE))
+        return frozenset(purpose.removeprefix(SENSITIVE) for purpose in connection.scalars(query))

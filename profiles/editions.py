@@ -108,11 +108,22 @@ class EditionStore:
                     found[profile_id] = one.opened(since)
         return found
 
-    def touch(self, profile_id: int) -> None:
+    def touch(self, profile_id: int, connection: Connection | None = None) -> None:
         """Say that a shelf reads differently now, so that feed readers get it anew."""
-        with self._db.write() as connection:
-            here = shelf.c.profile_id == profile_id
-            connection.execute(update(shelf).where(here).values(version=shelf.c.version + 1))
+        if connection is None:
+            with self._db.write() as own:
+                return self.touch(profile_id, own)
+        here = shelf.c.profile_id == profile_id
+        connection.execute(update(shelf).where(here).values(version=shelf.c.version + 1))
+
+    def place(self, profile_id: int, notice_id: int) -> tuple[int, float] | None:
+        """Return position and propensity of one pick, without opening the others.
+
+        Position 0 and propensity 1 for a pick that left the shelf; ``None`` for what was never picked.
+        """
+        with self._db.read() as connection:
+            found = _stored(connection, [profile_id]).get(profile_id)
+        return found.place(notice_id) if found else None
 
     def shelf(self, profile_id: int) -> Shelf:
         """Return one profile's shelf."""

@@ -7,21 +7,23 @@ nothing. Called by ``api.jobs.watching`` and ``api.jobs.training``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, select
 
 from feeds.kernel.db import Database, chunks
 from profiles.editions import EditionStore
-from profiles.feedback import OPINIONS, USES, FeedbackRow
+from profiles.feedback import FeedbackRow
+from profiles.said import OPINIONS, USES
 from profiles.tables import edition, feedback, profile
 from profiles.types import Edition
 
 _BLOCK = 50
 _ACTS = (*USES, *OPINIONS)
-_ROW = tuple(feedback.c[name] for name in FeedbackRow.__dataclass_fields__)
+_NAMES = tuple(FeedbackRow.__dataclass_fields__)
+_ROW = tuple(feedback.c[name] for name in _NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +71,43 @@ class Samples:
             query = select(profile.c.id).where(profile.c.id % step == 0).order_by(profile.c.id)
             return list(connection.scalars(query.limit(most)))
 
-    def feedback(self, profile_ids: Sequence[int], since: datetime, *, most: int) -> list[FeedbackRow]:
-        """Everything some residents were shown and did since an instant, oldest first; at most ``most``."""
+    def feedback(self, profile_ids: Sequence[int], since: datetime, *, each: int) -> list[FeedbackRow]:
+        """What some residents were shown and did since an instant, oldest first.
+
+        Of each resident the latest ``each`` rows are read: nobody is left out because others did much.
+        Acts come after their impressions: an impression that is read never lacks its act.
+        """
         found: list[FeedbackRow] = []
+        newest = (feedback.c.at.desc(), feedback.c.id.desc())
+        rank = func.row_number().over(partition_by=feedback.c.profile_id, order_by=newest).label("rank")
         with self._db.read() as connection:
             for part in chunks(list(profile_ids)):
-                query = (
-                    select(*_ROW)
-                    .where(feedback.c.profile_id.in_(part), feedback.c.at >= since)
-                    .order_by(feedback.c.profile_id, feedback.c.at)
-                    .limit(most - len(found))
-                )
+                mine = feedback.c.profile_id.in_(part) & (feedback.c.at >= since)
+                ranked = select(*_ROW, rank).where(mine).subquery()
+                query = select(*(ranked.c[name] for name in _NAMES)).where(ranked.c.rank <= each)
                 found.extend(FeedbackRow(*row) for row in connection.execute(query))
-                if len(found) >= most:
-                    break
         return sorted(found, key=lambda row: row.at)
 
     def acts_after(self, at: datetime, *, most: int) -> list[FeedbackRow]:
-        """What residents did (no impressions) later than ``at``, oldest first; at most ``most``."""
+        """What residents did (no impressions) later than ``at``: the latest ``most``, oldest first."""
         query = (
             select(*_ROW)
             .where(feedback.c.kind.in_(_ACTS), feedback.c.at > at)
-            .order_by(feedback.c.at, feedback.c.id)
+            .order_by(feedback.c.at.desc(), feedback.c.id.desc())
             .limit(most)
         )
         with self._db.read() as connection:
-            return [FeedbackRow(*row) for row in connection.execute(query)]
+            return [FeedbackRow(*row) for row in connection.execute(query)][::-1]
+
+    def still_observed(self, profile_ids: Iterable[int]) -> set[int]:
+        """Return those of some residents who let themselves be observed and of whom an act is kept."""
+        acts = exists().where(feedback.c.profile_id == profile.c.id, feedback.c.kind.in_(_ACTS))
+        found: set[int] = set()
+        with self._db.read() as connection:
+            for part in chunks(sorted(profile_ids)):
+                query = select(profile.c.id).where(profile.c.id.in_(part), profile.c.personalised, acts)
+                found.update(connection.scalars(query))
+        return found
 
 
 def _first_since(connection: Connection, since: datetime, last: int) -> int:

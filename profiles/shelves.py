@@ -65,6 +65,21 @@ class StoredShelf:
             if mask >> n & 1
         ]
 
+    def place(self, notice_id: int) -> tuple[int, float] | None:
+        """Position (from 1) and propensity of one pick; only its own edition is opened.
+
+        (0, 1.0) for a pick that left the shelf, ``None`` for what was never picked.
+        """
+        position = 0
+        for _, mask, packed in _editions(self.picks):
+            for n, number in enumerate(unpack_pick_ids(packed, NAMES)):
+                if not mask >> n & 1:
+                    continue
+                position += 1
+                if number == notice_id:
+                    return position, unpack_picks(packed, NAMES)[n].propensity
+        return (0, 1.0) if notice_id in self.picked_ids() else None
+
     def after(
         self, packed: bytes, size: int, ids: bytes, at: datetime, again: Collection[int] = ()
     ) -> StoredShelf:

@@ -73,6 +73,8 @@ class ProfileStore:
             NotFoundError: If there is none.
         """
         with self._db.write() as connection:
+            # Whoever is just writing about them is awaited, so that no row comes after the others are gone.
+            connection.execute(select(profile.c.id).where(profile.c.id == profile_id).with_for_update())
             connection.execute(delete(feedback).where(feedback.c.profile_id == profile_id))
             if connection.execute(delete(profile).where(profile.c.id == profile_id)).rowcount == 0:
                 raise NotFoundError(f"There is no profile {profile_id}; it may have been erased already.")

@@ -151,6 +151,23 @@ class TasteStore:
                 after = learn(self.of(profile_id, open_connection), tags, value)
                 _rewrite(open_connection, profile_id, [item for item in after if not item.own])
 
+    def relearn(
+        self, profile_id: int, events: Iterable[tuple[Iterable[Tag], float]], connection: Connection
+    ) -> None:
+        """Learn anew, from nothing, what these events teach (tags and value, oldest first).
+
+        Nothing comes back that was not there: a tag that was released stays out until the next event.
+        """
+        with self._alone(profile_id, connection) as (_, there):
+            if there:
+                before = self.of(profile_id, connection)
+                after = [item for item in before if item.own]
+                for tags, value in events:
+                    after = learn(after, tags, value)
+                here = {item.tag for item in before}
+                learned = [item for item in after if not item.own and item.tag in here]
+                _rewrite(connection, profile_id, learned)
+
     def set(self, profile_id: int, tag: str, weight: float) -> TasteTag:
         """Fix a weight as the resident wants it, cut to [-3, 3]; learning never changes it again.
 

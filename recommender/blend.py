@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -36,23 +35,6 @@ PARTS = (
 _HALF = np.float32(0.5)
 #: Kinds of interests that are said in words of their own.
 _TOPIC_CODES = {"life": "life", "agency": "agency"}
-
-
-class Reranker(Protocol):
-    """Orders the best of a profile anew; see :mod:`recommender.rank`."""
-
-    def rerank(self, asked: Asked, columns: Ints, values: Floats, ready: Prepared) -> Floats:
-        """What to add to the score of each of a profile's best.
-
-        Args:
-            asked: The profiles, row i of everything.
-            columns: int64 (n_profiles, k), best first. Their parts: :func:`recommender.cells.cells`.
-            values: float32 (n_profiles, k), their scores; ``recommender.topk.CLOSED`` where there is none.
-            ready: What the scores were made from.
-
-        Returns:
-            float32 (n_profiles, k), finite.
-        """
 
 
 @dataclass(frozen=True)
@@ -86,7 +68,6 @@ class Prepared:
         taught: ``None`` without a model.
         counted: Click-through by role and theme; ``None`` where nothing was counted.
         lift: float32 (n_roles + 1, n), that of the candidates, weighted; ``None`` likewise.
-        reranker: Orders the best anew; ``None`` for the order of the score.
         statements: Numbers of what reasons say.
         heads: Id and revision of each candidate, packed.
     """
@@ -104,7 +85,6 @@ class Prepared:
     taught: Taught | None = None
     counted: Clickthrough | None = None
     lift: Floats | None = None
-    reranker: Reranker | None = None
     statements: Statements = field(default_factory=Statements)
 
     @cached_property
@@ -216,9 +196,7 @@ class Blend:
     elsewhere: Mask
 
 
-def prepare(
-    pool: Pool, weights: Weights, now: datetime, model: Model | None = None, reranker: Reranker | None = None
-) -> Prepared:
+def prepare(pool: Pool, weights: Weights, now: datetime, model: Model | None = None) -> Prepared:
     """Work out everything about the candidates that is the same for every profile."""
     ages = np.array(
         [max(0.0, (now - c.fresh_at).total_seconds() / 3600) for c in pool.candidates], dtype=np.float32
@@ -238,7 +216,6 @@ def prepare(
         taught=None if model is None or not len(pool) else _taught(pool, model),
         counted=counted,
         lift=None if counted is None else np.float32(weights.clicks) * candidate_lift(counted, pool),
-        reranker=reranker,
     )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommender.blend import PARTS, Asked, Prepared, saturate
+from recommender.blend import Asked, Prepared, saturate
+from recommender.second_stage import Second
 from recommender.types import Floats, Ints, Rows
 from recommender.wishes import lines_of, place_strengths
 
@@ -35,7 +36,10 @@ class Cells:
     """Cells of a batch; cell i is candidate ``columns[i]`` for profile ``rows[i]``.
 
     Attributes:
-        parts: Part → float32 (n_cells,), in the order of :data:`recommender.blend.PARTS`.
+        parts: Part → float32 (n_cells,), in the order of :data:`recommender.blend.PARTS`; last ``second``,
+            where the second stage had a say.
+        second: What it said; ``None`` where nothing. ``place``: int64 (n_cells,), where each cell stood among
+            those it looked at, -1 for the others.
         interests: Facts by row of ``pool.topics``. ``words``: by row of ``Words``. ``roles``: by row of
             ``pool.roles``. ``places``: by line of ``Wishes.places``. ``tastes``: by row of ``pool.tags``.
     """
@@ -50,15 +54,17 @@ class Cells:
     roles: Lines
     places: Lines
     tastes: Lines
+    second: Second | None = None
+    place: Ints | None = None
 
     @property
     def total(self) -> Floats:
         """The scores, float32 (n_cells,)."""
-        found: Floats = np.sum([self.parts[name] for name in PARTS], axis=0, dtype=np.float32)
+        found: Floats = np.sum(list(self.parts.values()), axis=0, dtype=np.float32)
         return found
 
 
-def cells(asked: Asked, rows: Ints, columns: Ints, ready: Prepared) -> Cells:
+def cells(asked: Asked, rows: Ints, columns: Ints, ready: Prepared, second: Second | None = None) -> Cells:
     """Work out every part at some cells.
 
     Args:
@@ -66,6 +72,7 @@ def cells(asked: Asked, rows: Ints, columns: Ints, ready: Prepared) -> Cells:
         rows: int64 (n_cells,): rows of ``asked``, ascending.
         columns: int64 (n_cells,): candidates.
         ready: What the scores are made from.
+        second: What the second stage said of the batch.
     """
     pool, said, weights, size = ready.pool, asked.said, ready.weights, rows.size
     interests = _met(said.interests, pool.topics, rows, columns)
@@ -93,7 +100,10 @@ def cells(asked: Asked, rows: Ints, columns: Ints, ready: Prepared) -> Cells:
         "priority": ready.priority[columns], "citywide": ready.citywide[columns],
     }  # fmt: skip
     parts = {name: part.astype(np.float32, copy=False) for name, part in parts.items()}
-    return Cells(asked, ready, rows, columns, parts, interests, words, roles, places, tastes)
+    where = None
+    if second is not None:
+        parts["second"], where = second.at(rows, columns)
+    return Cells(asked, ready, rows, columns, parts, interests, words, roles, places, tastes, second, where)
 
 
 def _met(facts: Rows, table: Floats, rows: Ints, columns: Ints) -> Lines:

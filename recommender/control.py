@@ -17,7 +17,6 @@ import numpy as np
 
 from feeds.catalogue.vocabulary import City
 from profiles.types import Profile
-from recommender.types import Floats
 
 if TYPE_CHECKING:
     from profiles.feedback import FeedbackRow
@@ -30,8 +29,8 @@ MOST_SHARE = 0.2
 _STEP = (math.sqrt(5) - 1) / 2
 #: Below so many people, or so many clicks expected, in either group the comparison says "too few".
 FEW_PEOPLE, FEW_CLICKS = 20, 5.0
-#: Two-sided 95 %.
-_Z = 1.959964
+#: Standard errors either side that hold 95 %.
+USUAL = 1.959964
 Verdict = Literal["too few", "better", "worse", "no difference"]
 
 
@@ -78,11 +77,6 @@ def members(profiles: Sequence[Profile], month: date, share: float, key: bytes, 
         start = int.from_bytes(own.digest(), "big") / 2**64
         found.append((start + turn) % 1.0 < share and not is_spared(profile, careful))
     return found
-
-
-def newest_first(rows: int, columns: int) -> Floats:
-    """An order that goes by newness alone; float32 (rows, columns). Columns stand newest first."""
-    return np.broadcast_to(np.arange(columns, 0, -1, dtype=np.float32), (rows, columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +187,8 @@ def wilson(rate: float, n: float) -> tuple[float, float]:
     """Wilson's 95 % interval of a rate seen in ``n`` independent trials; (0, 1) where there were none."""
     if n <= 0:
         return 0.0, 1.0
-    middle = (n * rate + _Z**2 / 2) / (n + _Z**2)
-    half = _Z * math.sqrt(n * rate * (1 - rate) + _Z**2 / 4) / (n + _Z**2)
+    middle = (n * rate + USUAL**2 / 2) / (n + USUAL**2)
+    half = USUAL * math.sqrt(n * rate * (1 - rate) + USUAL**2 / 4) / (n + USUAL**2)
     # Rounding must not leave the rate itself outside.
     return min(rate, max(0.0, middle - half)), max(rate, min(1.0, middle + half))
 

@@ -21,8 +21,10 @@ from recommender.types import Floats, Ints, Mask
 from recommender.wishes import lines_of
 
 MOST = 3
+# What a ranker can say in words of its own; the declared facts it read speak for themselves.
+_SAID_BY_RANKER = ("similar", "known_agency", "clicks", "learned")
 # The order of sources; declared facts stand among themselves by contribution.
-_RULE, _DECLARED, _DEADLINE, _TASTE, _LEARNED, _CLICKS, _EDITOR = range(7)
+_RULE, _DECLARED, _DEADLINE, _TASTE, _SECOND, _LEARNED, _CLICKS, _EDITOR = range(8)
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ def explain(picks: Cells) -> Said:
 
     Returns:
         For each pick 1 to 3 reasons: what a rule decided, then declared facts by contribution, then the
-        deadline, taste, the model, clicks, the editors; "new" or "the whole city" only where nothing else is
-        true. A second reason of one code waits for the other codes. Contributions are above 0.
+        deadline, taste, the ranker, the model, clicks, the editors; "new" or "the whole city" only where
+        nothing else is true. A second reason of one code waits for the other codes. Contributions are above
+        0.
     """
     ready, columns, size = picks.ready, picks.columns, picks.rows.size
     found = [one for source in _SOURCES for one in source(picks) if one.pick.size]
@@ -212,6 +215,36 @@ def _learned(picks: Cells) -> Iterator[_Found]:
     yield _Found(_LEARNED, met, said, value[met])
 
 
+def _second(picks: Cells) -> Iterator[_Found]:
+    """What spoke most for it when the ranker looked again, with its share of the part.
+
+    What a ranker's trees add is a sum over what they asked; those that spoke for the notice share the part.
+    """
+    if picks.second is None or picks.place is None:
+        return
+    value, ready = picks.parts["second"], picks.ready
+    pick = np.flatnonzero((value >= ready.weights.said) & (picks.place >= 0))
+    if not pick.size:
+        return
+    spoke = {
+        code: np.maximum(each, 0)
+        for code, each in picks.second.reasons(picks.rows[pick], picks.place[pick]).items()
+    }
+    whole = np.maximum(np.sum(list(spoke.values()), axis=0), 1e-9)
+    named = [code for code in _SAID_BY_RANKER if code in spoke]
+    share = np.stack([spoke[code] / whole for code in named])
+    best = share.argmax(axis=0)
+    worth = (value[pick] * share[best, np.arange(pick.size)]).astype(np.float32)
+    kept = np.flatnonzero(worth >= ready.weights.said)
+    said = [_said_by_ranker(named[best[n]], int(picks.columns[pick[n]]), ready) for n in kept.tolist()]
+    yield _Found(_SECOND, pick[kept], np.array(said, dtype=np.int64), worth[kept])
+
+
+def _said_by_ranker(code: str, column: int, ready: Prepared) -> int:
+    agency = ready.pool.candidates[column].agency
+    return ready.statements.number(code, (f"agency:{agency}",) if code == "known_agency" and agency else ())
+
+
 def _clicks(picks: Cells) -> Iterator[_Found]:
     shares, lift, counted, ready = picks.asked.shares, picks.ready.lift, picks.ready.counted, picks.ready
     if shares is None or lift is None or counted is None:
@@ -232,7 +265,7 @@ def _editors(picks: Cells) -> Iterator[_Found]:
 
 # In the order in which equal lines stand.
 _SOURCES: tuple[Callable[[Cells], Iterator[_Found]], ...] = (
-    _rules, _interests, _places, _roles, _deadlines, _tastes, _learned, _clicks, _editors,
+    _rules, _interests, _places, _roles, _deadlines, _tastes, _second, _learned, _clicks, _editors,
 )  # fmt: skip
 
 

@@ -21,6 +21,9 @@ from recommender.types import Candidate, Csr, FeatureSpace, Rows, csr, lists
 Above: TypeAlias = Mapping[str, tuple[str, ...]]
 #: A title word must stand in this many notices; a word seen once teaches nothing.
 MIN_DOCUMENTS = 2
+#: Residents who must share what they declared before it is a feature: what one alone declared would stay in
+#: the model when they are erased. For a sensitive tag or role it takes more.
+MIN_SHARED, MIN_SHARED_SENSITIVE = 5, 20
 #: Events from which a resident is a feature of their own.
 IDENTITY_EVENTS = 5
 _IDENTITY = "id:"
@@ -76,12 +79,15 @@ def item_matrix(candidates: Sequence[Candidate], space: FeatureSpace) -> Csr:
 
 
 def user_features(profile: Profile, above: Above) -> set[str]:
-    """Names of what a resident declared: ``role:…``, ``interest:…``, ``place:…`` with what contains it."""
+    """Names of what a resident declared: ``role:…``, ``interest:…``, ``place:…`` with what contains it.
+
+    Words that they typed themselves are left out: they may say anything of anybody.
+    """
     names = {f"role:{role}" for role in profile.roles}
     for followed in profile.places:
         names.add(f"place:{followed.code}")
         names.update(f"place:{code}" for code in above.get(followed.code, ()))
-    names.update(f"interest:{tag}" for tag in profile.interests)
+    names.update(f"interest:{tag}" for tag in profile.interests if not tag.startswith("word:"))
     return names
 
 
@@ -90,9 +96,25 @@ def identity(profile_id: int) -> str:
     return f"{_IDENTITY}{profile_id}"
 
 
-def user_space(profiles: Iterable[Profile], above: Above, known_well: Iterable[int] = ()) -> FeatureSpace:
-    """Freeze the vocabulary of residents: everything that somebody declared, and those known well, sorted."""
-    names = {name for profile in profiles for name in user_features(profile, above)}
+def user_space(
+    profiles: Iterable[Profile], above: Above, is_sensitive: Callable[[str], bool],
+    known_well: Iterable[int] = (),
+) -> FeatureSpace:  # fmt: skip
+    """Freeze the vocabulary of residents: what enough of them declared, and those known well, sorted.
+
+    Args:
+        profiles: Those who teach.
+        above: What contains a place.
+        is_sensitive: Whether a tag (``theme:1706``, ``role:aid``) is; such a feature needs
+            :data:`MIN_SHARED_SENSITIVE` residents, every other :data:`MIN_SHARED`.
+        known_well: Ids of those who become features of their own.
+    """
+    shared = Counter(name for profile in profiles for name in user_features(profile, above))
+    names = {
+        name
+        for name, people in shared.items()
+        if people >= (MIN_SHARED_SENSITIVE if is_sensitive(name.removeprefix("interest:")) else MIN_SHARED)
+    }
     names.update(identity(profile_id) for profile_id in known_well)
     return FeatureSpace.of(sorted(names))
 

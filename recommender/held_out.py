@@ -37,7 +37,9 @@ def held_out(
     """Measure the learned part on the last week of real feedback.
 
     A question is a resident who cared for a notice published in the last week; the candidates are all notices
-    of that week. Simulated feedback is left out on both sides.
+    of that week but those that came as an archive. Simulated feedback is left out on both sides. What
+    residents declare today stands for what they declared then, as no past of it is kept: the figure is a
+    little too good where they changed it after what they read.
 
     Args:
         rows: As for :func:`recommender.train.train`; so are the others.
@@ -55,7 +57,9 @@ def held_out(
     cut = now - WEEK
     real = [row for row in rows if not row.simulated and row.at <= now]
     week = [
-        notice for notice in notices if notice.released_at is not None and cut <= notice.released_at <= now
+        notice
+        for notice in notices
+        if notice.released_at is not None and cut <= notice.released_at <= now and not notice.archive
     ]
     taught = {one.id: one for one in profiles if one.personalised}
     pairs = liked([row for row in real if row.at >= cut], taught, {one.id: one for one in week})

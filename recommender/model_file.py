@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,19 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from feeds.kernel.errors import ConflictError, NotFoundError, UsageError
-from recommender.model_format import FORMAT, Extra, Model, ModelInfo, UnfitError, check, decode, encode
+from recommender.model_format import (
+    FORMAT,
+    Extra,
+    Model,
+    ModelInfo,
+    UnfitError,
+    check,
+    decode,
+    encode,
+    facts_of,
+    names_any,
+)
+from recommender.model_name import is_version, name_without, new_name
 
 __all__ = ["FORMAT", "KEPT", "Extra", "Model", "ModelInfo", "ModelShelf", "Standing", "check"]
 
@@ -28,9 +39,7 @@ KEPT = 5
 #: ``none``: never trained here. ``missing``: one is named and is not there. ``broken``: it cannot be read or
 #: was changed. ``mismatched``: its parts disagree, such as arrays and vocabulary.
 State: TypeAlias = Literal["", "none", "missing", "broken", "mismatched"]
-_VERSION = re.compile(r"\d{8}T\d{6}Z-\d{3,}p?x*")
 _RULES = "Editions are made by rules."
-_ENDINGS = ("npz", "json")
 _Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
@@ -62,6 +71,7 @@ class ModelShelf:
         self.folder = Path(folder)
         self.problem = ""
         self._held: dict[str, tuple[_Stamp, Model | UnfitError]] = {}
+        self._infos: dict[str, tuple[_Stamp, ModelInfo | None]] = {}
 
     def load_current(self) -> Model | None:
         """Read the model in use, or the newest good one before it; sets :attr:`problem`."""
@@ -71,12 +81,18 @@ class ModelShelf:
 
     def look(self) -> Standing:
         """See which model can be used. A file is read once, and again when it has changed."""
+        found = self._look()
+        while found.state == "missing" and self._pointer() != found.current:
+            found = self._look()  # a writer has renamed or dropped it between two looks
+        return found
+
+    def _look(self) -> Standing:
         current = self._pointer()
         if current is None and not self.versions():
             return Standing(
                 None, None, "none", f"No model has been trained yet; run `mycity train`. {_RULES}"
             )
-        if current is None or not _VERSION.fullmatch(current):
+        if current is None or not is_version(current):
             why = "is missing" if current is None else "names no model"
             said = f"The file `current` {why}; run `mycity train`, or `mycity model --use VERSION`. {_RULES}"
             return Standing(None, None, "broken" if current else "missing", said)
@@ -97,17 +113,31 @@ class ModelShelf:
     def current(self) -> str | None:
         """The version in use, or ``None``."""
         named = self._pointer()
-        return named if named and _VERSION.fullmatch(named) else None
+        return named if named and is_version(named) else None
 
     def versions(self) -> list[str]:
         """Kept versions, oldest first."""
         found = {path.stem for path in self.folder.glob("*.json")}
-        return sorted(version for version in found if _VERSION.fullmatch(version))
+        return sorted(version for version in found if is_version(version))
 
     def info(self, version: str) -> ModelInfo | None:
-        """Where a kept model comes from; ``None`` if it is not fit for use."""
-        found, _ = self._read(version, {})
-        return found.info if isinstance(found, Model) else None
+        """Where a kept model comes from; ``None`` if it is cut, changed or of another format.
+
+        Only its head is understood, so that a list of versions costs little.
+        """
+        head, data = self._paths(version)
+        try:
+            stamp = _stamp(head, data)
+            known = self._infos.get(version)
+            if known is None or known[0] != stamp:
+                known = (stamp, facts_of(version, head.read_bytes(), data.read_bytes()))
+        except UnfitError:
+            known = (stamp, None)
+        except OSError:
+            return None
+        kept = set(self.versions())
+        self._infos = {name: one for name, one in self._infos.items() if name in kept} | {version: known}
+        return known[1]
 
     def save(self, model: Model, *, known: Callable[[Collection[str]], Collection[str]] | None = None) -> str:
         """Write a model, put it in use, and drop what need not be kept.
@@ -115,7 +145,8 @@ class ModelShelf:
         Args:
             model: Its ``info.version`` gets a number that keeps two of the same instant apart.
             known: Given the features that are one resident each (``id:7``), says which may still be kept;
-                asked at the last moment, so that who was erased during the training is not in the model.
+                asked at the last moment, so that who was erased during the training is not in the model. Who
+                wants to be forgotten waits for it: it should answer fast.
 
         Returns:
             Its version.
@@ -130,10 +161,7 @@ class ModelShelf:
         with self._lock(".writing"):
             if known is not None and (own := model.residents()):
                 model = model.without_users(own - set(known(own)))
-            stem = f"{model.info.version}-"
-            same = [version for version in self.versions() if version.startswith(stem)]
-            number = max((int(version.removeprefix(stem).rstrip("px")) for version in same), default=-1) + 1
-            name = f"{stem}{number:03d}{'p' if model.info.kind == 'partial' else ''}"
+            name = new_name(model.info.version, self.versions(), partial=model.info.kind == "partial")
             self._write(replace(model, info=replace(model.info, version=name)))
             self._use(name)
             self._tidy()
@@ -177,13 +205,15 @@ class ModelShelf:
         with self._lock(".writing"):
             current = self.current()
             for version in self.versions():
+                if not names_any(self._paths(version)[0].read_bytes(), gone):
+                    continue  # seen without building it
                 model, _ = self._read(version, {})
                 if isinstance(model, UnfitError) or not gone & model.residents():
                     continue
-                clean = model.without_users(gone)
-                self._write(replace(clean, info=replace(clean.info, version=version + "x")))
+                clean, name = model.without_users(gone), name_without(version)
+                self._write(replace(clean, info=replace(clean.info, version=name)))
                 if version == current:
-                    self._use(version + "x")
+                    self._use(name)
                 self._remove(version)
                 changed += 1
         return changed
@@ -202,12 +232,12 @@ class ModelShelf:
         self, version: str, held: dict[str, tuple[_Stamp, Model | UnfitError]]
     ) -> tuple[Model | UnfitError, State]:
         """Read a version, or take it from what is held; the state says what is wrong with it."""
-        paths = [self.folder / f"{version}.{ending}" for ending in _ENDINGS]
+        head, data = self._paths(version)
         try:
-            stamp = tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in (path.stat() for path in paths))
+            stamp = _stamp(data, head)
             known = self._held.get(version)
             if known is None or known[0] != stamp:
-                known = (stamp, _decoded(version, paths[1].read_bytes(), paths[0].read_bytes()))
+                known = (stamp, _decoded(version, head.read_bytes(), data.read_bytes()))
             held[version] = known
         except FileNotFoundError as error:
             return UnfitError(f"{Path(str(error.filename)).name} is missing"), "missing"
@@ -217,6 +247,10 @@ class ModelShelf:
         if isinstance(found, UnfitError):
             return found, "mismatched" if found.mismatched else "broken"
         return found, ""
+
+    def _paths(self, version: str) -> tuple[Path, Path]:
+        """Its head and its arrays."""
+        return self.folder / f"{version}.json", self.folder / f"{version}.npz"
 
     def _pointer(self) -> str | None:
         """What ``current`` says; ``None`` where it is not there, ``?`` where it cannot be read."""
@@ -250,8 +284,8 @@ class ModelShelf:
 
     def _remove(self, version: str) -> None:
         if version != self.current():
-            for ending in reversed(_ENDINGS):  # without its head a model does not exist
-                (self.folder / f"{version}.{ending}").unlink(missing_ok=True)
+            for path in self._paths(version):  # without its head a model does not exist
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def _lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
@@ -262,6 +296,10 @@ class ModelShelf:
             except BlockingIOError:
                 raise ConflictError("A training is under way already; wait until it has ended.") from None
             yield  # closing the file lets go, and so does the end of the process
+
+
+def _stamp(*paths: Path) -> _Stamp:
+    return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in (path.stat() for path in paths))
 
 
 def _decoded(version: str, head: bytes, data: bytes) -> Model | UnfitError:

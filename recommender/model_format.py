@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -198,33 +199,60 @@ def decode(version: str, head_bytes: bytes, data: bytes) -> Model:
     Raises:
         UnfitError: If anything is missing, changed, of another format, of another model, or not a number.
     """
-    try:
-        head = json.loads(head_bytes)
-        if head["format"] != FORMAT:
-            raise UnfitError(f"it has format {head['format']}, this release reads {FORMAT}")
-        if head.pop("seal") != _seal(head):
-            raise UnfitError("its facts are not the ones that were written")
-        if hashlib.sha256(data).hexdigest() != head["sha256"]:
-            raise UnfitError("its arrays are not the ones that were written")
-        model = _assemble(head, data)
-    except UnfitError:
-        raise
-    except Exception as error:  # whatever a broken file makes the readers say
-        raise UnfitError(f"its files cannot be read ({type(error).__name__})") from error
-    if model.info.version != version:
-        raise UnfitError(f"it is model {model.info.version} under another name", mismatched=True)
+    with _readable():
+        head, info = _opened(version, head_bytes, data)
+        model = _assemble(head, info, data)
     check(model)
     return model
 
 
-def _assemble(head: Mapping[str, Any], data: bytes) -> Model:
-    users, items = FeatureSpace.of(head["users"]), FeatureSpace.of(head["items"])
+def facts_of(version: str, head_bytes: bytes, data: bytes) -> ModelInfo:
+    """Say where a model comes from without building it; its arrays are only compared with their hash.
+
+    Raises:
+        UnfitError: If either piece is missing, changed, of another format or of another model.
+    """
+    with _readable():
+        return _opened(version, head_bytes, data)[1]
+
+
+def names_any(head_bytes: bytes, names: Iterable[str]) -> bool:
+    """Whether a head may name one of some features of residents (``id:7``); False is certain."""
+    return any(json.dumps(name).encode() in head_bytes for name in names)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except UnfitError:
+        raise
+    except Exception as error:  # whatever a broken file makes the readers say
+        raise UnfitError(f"its files cannot be read ({type(error).__name__})") from error
+
+
+def _opened(version: str, head_bytes: bytes, data: bytes) -> tuple[Mapping[str, Any], ModelInfo]:
+    head = json.loads(head_bytes)
+    if head["format"] != FORMAT:
+        raise UnfitError(f"it has format {head['format']}, this release reads {FORMAT}")
+    if head.pop("seal") != _seal(head):
+        raise UnfitError("its facts are not the ones that were written")
+    if hashlib.sha256(data).hexdigest() != head["sha256"]:
+        raise UnfitError("its arrays are not the ones that were written")
     facts = dict(head["info"])
-    if (users.hash, items.hash) != (head["user_hash"], head["item_hash"]) or facts[
-        "vocabulary"
-    ] != content_hash(users.hash, items.hash):
-        raise UnfitError("the hash of its vocabulary differs", mismatched=True)
     facts |= {name: from_micros(facts[name]) if facts[name] is not None else None for name in _INSTANTS}
+    info = ModelInfo(**facts)
+    if info.version != version:
+        raise UnfitError(f"it is model {info.version} under another name", mismatched=True)
+    return head, info
+
+
+def _assemble(head: Mapping[str, Any], info: ModelInfo, data: bytes) -> Model:
+    users, items = FeatureSpace.of(head["users"]), FeatureSpace.of(head["items"])
+    if (users.hash, items.hash) != (head["user_hash"], head["item_hash"]) or info.vocabulary != content_hash(
+        users.hash, items.hash
+    ):
+        raise UnfitError("the hash of its vocabulary differs", mismatched=True)
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         arrays = {name: np.ascontiguousarray(file[name], dtype=np.float32) for name in _ARRAYS}
         extras: dict[str, Extra] = {
@@ -234,7 +262,7 @@ def _assemble(head: Mapping[str, Any], data: bytes) -> Model:
             )
             for name, own in head["extras"].items()
         }
-    return Model(ModelInfo(**facts), users, items, **arrays, extras=extras)
+    return Model(info, users, items, **arrays, extras=extras)
 
 
 def check(model: Model) -> None:

@@ -23,7 +23,7 @@ QUIET: frozenset[State] = frozenset({"fine", "none"})
 #: are taken for everybody's; below that it only repeats the blend with noise.
 MIN_GROUPS, MIN_GROUP_PEOPLE = 400, 40
 #: A clock may be so far behind the one a model was trained by.
-_CLOCKS_APART = timedelta(minutes=10)
+CLOCKS_APART = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def judge(
             f"Model {info.version} knows only {known_tags:.0%} of the tags of today's notices; it was "
             "trained for another city or vocabulary. Run `mycity train`; until then editions are made by "
             "rules.",
-            f"{_ZH['mismatched']}（只认识今日公告{known_tags:.0%}的标签）",
+            _added(_ZH["mismatched"], f"只认识今日公告{known_tags:.0%}的标签"),
         )
     if limits is not None and (aged := _aged(info, now, limits, refreshed_at)) is not None:
         return aged
@@ -104,7 +104,7 @@ def judge(
             "Picks were opened clearly less than those of the newest-first control group; editions are made "
             f"by rules until {resting_until:%Y-%m-%d %H:%M} UTC. Put another model in use with "
             "`mycity model --use VERSION` to try again sooner.",
-            _ZH["worse"],
+            _ZH["worse"].format(until=f"{resting_until:%Y-%m-%d %H:%M} UTC"),
         )
     if found:
         return Verdict("older", problem, _ZH["older"])
@@ -112,7 +112,7 @@ def judge(
 
 
 def _aged(info: ModelInfo, now: datetime, limits: Limits, refreshed_at: datetime | None) -> Verdict | None:
-    if info.trained_at > now + _CLOCKS_APART:
+    if info.trained_at > now + CLOCKS_APART:
         return Verdict(
             "ahead",
             f"Model {info.version} was trained after the present ({now:%Y-%m-%d %H:%M} UTC): set the clock "
@@ -125,7 +125,7 @@ def _aged(info: ModelInfo, now: datetime, limits: Limits, refreshed_at: datetime
             "stale",
             f"The last full training was {_span(age)} ago, more than {_span(limits.full)}; see why "
             "`mycity train` does not run. Until then editions are made by rules.",
-            f"{_ZH['stale']}（上次完整训练：{age.days}天前）",
+            _added(_ZH["stale"], f"上次完整训练：{age.days}天前"),
         )
     taught = max(info.trained_at, refreshed_at or info.trained_at)
     if now - taught > limits.partial:
@@ -141,14 +141,19 @@ def _aged(info: ModelInfo, now: datetime, limits: Limits, refreshed_at: datetime
 _ZH: Mapping[str, str] = {
     "none": "尚未训练模型，按规则挑选；有足够反馈后运行 mycity train。",
     "missing": "模型文件不见了，按规则挑选；请运行 mycity train 或 mycity train --rollback。",
-    "broken": "模型文件已损坏，按规则挑选；请运行 mycity train 或 mycity train --rollback。",
-    "mismatched": "模型与词表不符，按规则挑选；请运行 mycity train",
+    "broken": "模型文件已损坏或格式已旧，按规则挑选；请运行 mycity train 或 mycity train --rollback。",
+    "mismatched": "模型与词表不符，按规则挑选；请运行 mycity train。",
     "older": "当前模型不可用，改用之前的完好模型；请运行 mycity train。",
-    "stale": "模型过期，按规则挑选；请查明 mycity train 为何没有运行",
+    "stale": "模型过期，按规则挑选；请查明 mycity train 为何没有运行。",
     "late": "每小时的增量训练已停，模型仍在使用；请查明 mycity train --partial 为何没有运行。",
     "ahead": "时钟早于模型的训练时间，按规则挑选；请校准时钟或重新训练。",
-    "worse": "推荐的点开率明显低于按时间排序的对照组，暂按规则挑选；可用 mycity model --use 换一个模型。",
+    "worse": "推荐的点开率明显低于对照组，{until} 前按规则挑选；可用 mycity model --use 换一个模型。",
 }
+
+
+def _added(sentence: str, more: str) -> str:
+    """A Chinese sentence with something in brackets before its full stop."""
+    return f"{sentence.removesuffix('。')}（{more}）。"
 
 
 def _span(span: timedelta) -> str:
@@ -161,8 +166,13 @@ def ranker_said(info: ModelInfo, lang: str = "en") -> str:
     groups, people = (int(info.metrics.get(name, -1)) for name in ("ranker_groups", "ranker_people"))
     if groups < 0:
         return ""
-    if "ranker_gain" in info.metrics:
+    if info.metrics.get("ranker_kept"):
         return "有排序器。" if lang == "zh" else "A ranker orders the best picks."
+    if "ranker_kept" in info.metrics:
+        gain, se = info.metrics["ranker_gain"], info.metrics["ranker_se"]
+        if lang == "zh":
+            return f"没有排序器：在未见过的时段里，它只比各部分好 {gain:+.3f} ± {se:.3f}。"
+        return f"No ranker: on weeks it had not seen it gained {gain:+.3f} ± {se:.3f} NDCG@10 on the parts."
     if lang == "zh":
         return (
             f"无排序器：有人选用的列表{groups}份、居民{people}人（需{MIN_GROUPS}份、{MIN_GROUP_PEOPLE}人）。"

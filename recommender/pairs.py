@@ -34,7 +34,6 @@ FEATURES: tuple[tuple[str, str], ...] = (
     ("learned", "learned"),
     ("tokens", "item"), ("author_items", "item"),
     ("known", "person"), ("active", "person"),
-    ("author_now", "context"), ("near_now", "context"),
 )  # fmt: skip
 NAMES = tuple(name for name, _ in FEATURES)
 #: The column that LightFM's scores are put into, in standard deviations among the candidates.
@@ -85,15 +84,12 @@ def scene(world: World, candidates: ItemRows, known: ItemRows, latest: int) -> S
         known: Items published before, that persons' events point at.
         latest: So many rows of ``known``, the last ones, are those that neighbours are looked for among.
     """
-    block = candidates.text.toarray()
-    alike = np.asarray(known.text @ block.T, dtype=np.float32)
+    alike = np.asarray(known.text @ candidates.text.toarray().T, dtype=np.float32)
     rate, group = world.rates()
     topics, author = candidates.topics, candidates.author
-    same = (author[:, None] == author) & (author >= 0)[:, None]
     items = {
         "tags_120": topics @ rate[1], "tags_720": topics @ rate[2], "author_rate": _pick(rate[2], author),
         "tokens": np.diff(candidates.text.indptr), "author_items": _pick(world.items[1], author),
-        "author_now": same.sum(axis=1), "near_now": block @ block.sum(axis=0) / max(1, len(candidates)),
     }  # fmt: skip
     groups = {
         "group_tags": (topics @ group.T).T, "group_author": _pick(group, author),

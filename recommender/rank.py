@@ -92,8 +92,8 @@ def rank(
 
     Args:
         asked: Row i of everything belongs to its profile i.
-        near: Of this batch. A reranker may change the order among these; then what is like something better
-            placed moves back (:mod:`recommender.diversity`), unless newness is the order.
+        near: Of this batch. Among these, what is like something better placed moves back
+            (:mod:`recommender.diversity`), unless newness is the order.
         ready: Agencies, level-1 themes and twins by column.
         limits: Most picks of each profile; emergencies come on top of it. 0 leaves only those.
         before: Columns of what each profile already got today; they count towards the caps.
@@ -129,11 +129,6 @@ def _tried(
 ) -> list[list[int]]:
     """The nearest of each profile in the order they are tried."""
     columns, values, own = near.columns, near.values, ~asked.newest
-    if ready.reranker is not None:
-        more = ready.reranker.rerank(asked, columns, values, ready)
-        values = np.where(own[:, None], values + more, values)
-        again = np.argsort(-values, axis=1, kind="stable")
-        columns, values = np.take_along_axis(columns, again, 1), np.take_along_axis(values, again, 1)
     take = min(most + _SPARE, columns.shape[1])
     if rows := np.flatnonzero(own).tolist():
         chosen = mmr(

@@ -16,7 +16,7 @@ import numpy as np
 from recommender import pairs
 from recommender.history import ItemRows, ItemSpace, Persons, World, csr_of, l1, l2
 from recommender.log import BANDS
-from recommender.mix import PARTS, Gate, Mix, band_of
+from recommender.mix import PARTS, Gate, Mix
 from recommender.pairs import NAMES, Scene
 from recommender.ranker import Ranker
 from recommender.types import FeatureSpace, Floats, Ints, ones
@@ -199,25 +199,6 @@ class Stage:
         x[:, :, pairs.LEARNED] = learned
         return x
 
-    def totals(self, people: Sequence[Recent], x: Floats, values: Floats) -> Floats:
-        """Mix the ranker into scores.
-
-        Args:
-            people: n residents, for how much is known of each.
-            x: From :meth:`features`.
-            values: float32 (n, m): scores so far, minus infinity where there is no candidate.
-
-        Returns:
-            float32 (n, m), with the mean and spread of ``values`` in each row; minus infinity stays.
-        """
-        served = self.served
-        ranked = served.ranker.scores(x.reshape(-1, x.shape[-1])).reshape(values.shape)
-        share = np.array([served.mix.share[band_of(one.known)] for one in people], dtype=np.float32)[:, None]
-        inside = np.isfinite(values)
-        plain, mean, spread = _standard(values, inside)
-        mixed, _, _ = _standard((1 - share) * plain + share * _standard(ranked, inside)[0], inside)
-        return np.where(inside, mean + spread * mixed, -np.inf).astype(np.float32)
-
     def reasons(self, x: Floats) -> dict[str, Floats]:
         """What each reason contributed to the ranker's score of rows: code → float32 (n,)."""
         parts, _ = self.served.ranker.contributions(x)
@@ -251,13 +232,3 @@ def _above(upper: Any, lower: Any) -> Any:
     start = np.concatenate([upper.indptr, upper.indptr[-1] + lower.indptr[1:]])
     data, column = np.concatenate([upper.data, lower.data]), np.concatenate([upper.indices, lower.indices])
     return csr_of(data, column, start, upper.shape[1])
-
-
-def _standard(values: Floats, inside: np.ndarray) -> tuple[Floats, Floats, Floats]:
-    """Standard deviations from the mean among what is inside, the mean and the deviation, row by row."""
-    count = np.maximum(inside.sum(axis=1, keepdims=True), 1)
-    kept = np.where(inside, values, 0)
-    mean = kept.sum(axis=1, keepdims=True) / count
-    off = np.where(inside, kept - mean, 0)
-    spread = np.sqrt((off**2).sum(axis=1, keepdims=True) / count)
-    return np.where(spread > 1e-6, off / np.maximum(spread, 1e-6), 0), mean, spread

@@ -36,6 +36,8 @@ from recommender.explain import Said, explain
 from recommender.model_file import Model
 from recommender.policy import Arranged, Hidden, Policy, Run, reworded
 from recommender.rank import Near, depth, nearest, rank
+from recommender.rerank import Stage
+from recommender.second_stage import Acts, look_again, stage_of
 from recommender.threads import one_blas_thread, side_by_side
 from recommender.types import Ints, Mask, Weights
 
@@ -90,6 +92,7 @@ class CandidateShop:
         self._held: tuple[tuple[tuple[int, int], datetime], Pool] | None = None
         self._ready: Prepared | None = None
         self._run: tuple[Policy, Prepared, Run] | None = None
+        self._stage: tuple[Prepared, Stage | None] | None = None
         self._lock = threading.Lock()
 
     def at(self, now: datetime) -> Pool:
@@ -113,6 +116,13 @@ class CandidateShop:
             if held is None or not same or held.now != minute:
                 held = self._ready = prepare(found, weights, minute, model)
             return held
+
+    def stage(self, ready: Prepared) -> Stage | None:
+        """Return the second stage over what :meth:`prepared` gave, if the model has one."""
+        with self._lock:
+            if self._stage is None or self._stage[0] is not ready:
+                self._stage = ready, stage_of(ready.model, ready.pool, ready.now)
+            return self._stage[1]
 
     def governed(self, policy: Policy, ready: Prepared) -> Run:
         """Return a policy over what :meth:`prepared` gave."""
@@ -143,7 +153,7 @@ def select_editions(
     shop: CandidateShop, profiles: Profiles, editions: Editions, model: Model | None, city: City,
     weights: Weights | None = None, *, now: datetime, policy: Policy | None = None,
     profile_ids: Sequence[int] | None = None, batch: int = BATCH,
-    progress: Callable[[int], None] | None = None, hidden: Hidden | None = None,
+    progress: Callable[[int], None] | None = None, hidden: Hidden | None = None, acts: Acts | None = None,
 ) -> SelectReport:  # fmt: skip
     """Make an edition for each profile that has something to be told.
 
@@ -160,6 +170,7 @@ def select_editions(
         batch: Most profiles in one transaction.
         progress: Called with the number of profiles done after each batch.
         hidden: Which notices a profile id hid; asked where a deadline of theirs is near.
+        acts: What residents did last, for the second stage; without it there is none.
 
     Returns:
         Counts; ``editions`` are those written, none of them empty.
@@ -167,7 +178,8 @@ def select_editions(
     began = time.perf_counter()
     ready = shop.prepared(now, model, weights or Weights())
     midnight = at_local_time(local_date(now, ZoneInfo(city.timezone)), 0, ZoneInfo(city.timezone))
-    terms = _Terms(ready, now, shop.governed(policy or NO_TRIALS, ready), hidden)
+    second = None if acts is None or (stage := shop.stage(ready)) is None else (stage, acts)
+    terms = _Terms(ready, now, shop.governed(policy or NO_TRIALS, ready), hidden, second)
     run = _Run(editions, terms, midnight)
     groups, tell = _groups(profiles, profile_ids, max(1, batch)), progress or _ignore
     if profile_ids is not None and len(profile_ids) <= batch:
@@ -197,6 +209,7 @@ class _Terms:
     now: datetime
     governed: Run
     hidden: Hidden | None = None
+    second: tuple[Stage, Acts] | None = None
 
 
 class _Run:
@@ -271,7 +284,7 @@ def _quiet_collector() -> Iterator[None]:
 def choose(
     profiles: Sequence[Profile], shelves: Mapping[int, Shelf], ready: Prepared, now: datetime,
     picked_today: Mapping[int, int] | None = None, since: datetime | None = None,
-    policy: Policy | None = None, hidden: Hidden | None = None,
+    policy: Policy | None = None, hidden: Hidden | None = None, acts: Acts | None = None,
 ) -> list[NewEdition]:  # fmt: skip
     """Choose the editions of one batch. Pure.
 
@@ -285,6 +298,7 @@ def choose(
             does.
         policy: Trials, control group, reminders; ``None`` for reminders only.
         hidden: Which notices a profile id hid.
+        acts: What residents did last, for the second stage.
 
     Returns:
         Editions in the order of profiles; none for a profile with nothing to be told.
@@ -294,7 +308,9 @@ def choose(
     got = [[p.pick.notice_id for p in shelf.picks if since and p.picked_at >= since] for shelf in own]
     run = _begin(policy or NO_TRIALS, ready)
     desk = Desk([stored(shelf) for shelf in own], used, since)
-    made = _choose_all(profiles, desk, _Terms(ready, now, run, hidden), (own, got))
+    stage = None if acts is None else stage_of(ready.model, ready.pool, ready.now)
+    second = None if acts is None or stage is None else (stage, acts)
+    made = _choose_all(profiles, desk, _Terms(ready, now, run, hidden, second), (own, got))
     return [replace(one, picks=tuple(one.picks)) for one in made]
 
 
@@ -334,11 +350,14 @@ def _choose(
     before = [_columns(ids, ready) for ids in got]
     mask, control = eligible(profiles, desk.shelves, ready.pool, terms.now, first), run.controlled(profiles)
     asked = ask(profiles, ready, control)
-    ranked = rank(asked, _near(asked, mask, first, ready, depth(limits)), ready, limits, before)
+    near, second = _near(asked, mask, first, ready, depth(limits)), None
+    if terms.second is not None:
+        near, second = look_again(asked, near, ready, *terms.second)
+    ranked = rank(asked, near, ready, limits, before)
     arranged = run.apply(profiles, shelves, ranked, limits, mask, control, before, terms.hidden)
     rows = np.repeat(np.arange(len(profiles)), [len(one.columns) for one in arranged.ranked])
     columns = np.array([column for one in arranged.ranked for column in one.columns], dtype=np.int64)
-    picks = cells(asked, rows, columns, ready)
+    picks = cells(asked, rows, columns, ready, second)
     table = _table(picks, arranged, control, explain(picks))
     return _editions(profiles, np.unique(rows).tolist(), desk, table, columns, arranged, terms)
 

@@ -11,13 +11,15 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.vocabulary import City
 from feeds.kernel.errors import UsageError
 from feeds.kernel.ids import content_hash
+from feeds.kernel.time import local_date
 from profiles.feedback import FeedbackRow
 from profiles.match import kinship
 from profiles.types import Profile
@@ -42,10 +44,17 @@ Pairs = dict[tuple[int, int], "Liking"]
 
 @dataclass(frozen=True, slots=True)
 class Liking:
-    """That a resident cared for a notice: how strongly, since when, and whether it is made up."""
+    """That a resident cared for a notice.
+
+    Attributes:
+        times: How strongly: how often the pair teaches.
+        at: The last act that says so; ``since``: the first.
+        simulated: Whether all of it is made up.
+    """
 
     times: int
     at: datetime
+    since: datetime
     simulated: bool
 
 
@@ -88,7 +97,7 @@ def train(
     people = [taught[user] for user in users]
     candidates = [from_notice(known[number]) for number in sorted(known)]
     above = kinship(city).above
-    wide = user_space(people, above, _known_well(past, taught))
+    wide = user_space(people, above, city.is_sensitive, _known_well(past, taught))
     deep = item_space(candidates)
     fitted = fit(
         _cells(pairs, people, candidates), user_matrix(people, above, wide), item_matrix(candidates, deep),
@@ -164,27 +173,44 @@ def train_partial(
 
 
 def train_ranker(
-    acts: Sequence[FeedbackRow], shown: Sequence[FeedbackRow], day_of: Callable[[datetime], date]
-) -> tuple[Extra | None, str, dict[str, float]]:
+    acts: Sequence[FeedbackRow], shown: Sequence[FeedbackRow], profiles: Sequence[Profile],
+    notices: Sequence[Notice], city: City, *, now: datetime, seed: int,
+) -> tuple[dict[str, Extra], str, dict[str, float]]:  # fmt: skip
     """Train the ranker, once there is enough that was shown and chosen from, and only if it wins.
 
     Args:
         acts: What residents did.
         shown: Impressions.
-        day_of: The local day of an instant.
+        profiles: Whose acts count.
+        notices: What the acts are about.
+        city: What contains which place.
+        now: Nothing after it counts.
+        seed: Same input and seed, same ranker.
 
     Returns:
-        What the model keeps of it, or ``None``; one sentence that says which; figures for the model's facts.
+        What the model keeps of it, by name, nothing if it did not win; one sentence that says which; figures
+        for the model's facts.
     """
-    groups, people = impression_groups(acts, shown, day_of)
+    zone = ZoneInfo(city.timezone)
+    groups, people = impression_groups(acts, shown, lambda at: local_date(at, zone))
     measured = {"ranker_groups": float(groups), "ranker_people": float(people)}
     if groups < MIN_GROUPS or people < MIN_GROUP_PEOPLE:
         said = (
             f"No ranker: {groups} lists that somebody chose from, by {people} residents, are too few; from "
             f"{MIN_GROUPS} and {MIN_GROUP_PEOPLE} on one is tried."
         )
-        return None, said, measured
-    return None, "No ranker: this release orders by the blend.", measured
+        return {}, said, measured
+    from recommender.ranker_training import learn_ranker  # it reads this module's rules of what counts
+
+    served, gate = learn_ranker(acts, shown, profiles, notices, city, now=now, seed=seed)
+    measured |= {"ranker_gain": gate.gain, "ranker_se": gate.se, "ranker_questions": float(gate.questions)}
+    measured["ranker_kept"] = float(served is not None)
+    if served is None:
+        why = gate.why or f"it gained {gate.gain:+.3f} ± {gate.se:.3f} NDCG@10 on weeks it had not seen"
+        return {}, f"No ranker: {why}; the order stays that of the blend.", measured
+    said = f"The ranker won by {gate.gain:+.3f} ± {gate.se:.3f} NDCG@10 on {gate.questions} held-out lists."
+    found: dict[str, Extra] = {**served.extras()}
+    return found, said, measured
 
 
 def impression_groups(
@@ -208,20 +234,33 @@ def impression_groups(
     return len(people), len(set(people))
 
 
-def liked(rows: Iterable[FeedbackRow], taught: Mapping[int, Profile], known: Mapping[int, Notice]) -> Pairs:
-    """Pairs that somebody cared for; the last word of a pair counts, a refusal takes it back."""
+def liked(
+    rows: Iterable[FeedbackRow], taught: Mapping[int, Profile], known: Mapping[int, Notice],
+    *, until: timedelta | None = None,
+) -> Pairs:  # fmt: skip
+    """Pairs that somebody cared for; the last word of a pair counts, a refusal takes it back.
+
+    Args:
+        rows: Any order.
+        taught: Residents who count, by id.
+        known: Notices that count, by id.
+        until: A refusal later than this after the first act takes nothing back: what was cared for then
+            stays so. ``None``: it always does (what is learned now should follow the last word).
+    """
     pairs: Pairs = {}
     for row in sorted(rows, key=lambda item: item.at):
         pair = (row.profile_id, row.notice_id)
         if row.profile_id not in taught or row.notice_id not in known:
             continue
         value = row.value if row.kind == "rating" else GOOD
+        before = pairs.get(pair)
         if row.kind in REFUSED or value <= BAD:
-            pairs.pop(pair, None)
+            if before is not None and (until is None or row.at - before.since <= until):
+                del pairs[pair]
         elif row.kind in TIMES and value >= GOOD:
-            before = pairs.get(pair)
-            times = max(TIMES[row.kind], before.times if before else 0)
-            pairs[pair] = Liking(times, row.at, row.simulated and (before is None or before.simulated))
+            own = before or Liking(0, row.at, row.at, True)
+            times = max(TIMES[row.kind], own.times)
+            pairs[pair] = Liking(times, row.at, own.since, row.simulated and own.simulated)
     return pairs
 
 

@@ -96,6 +96,11 @@ class Weights:
         1.0, "per standard deviation among one's candidates; only beyond 2 sd does it beat an interest"
     )
     learned_cap: float = _weight(3.0, "standard deviations; one outlier must not hide every declared wish")
+    second: float = _weight(
+        1.5,
+        "per standard deviation among one's best, times the share its gate gave the ranker: what proved "
+        "itself on weeks it had not seen weighs more than the vectors alone, and still not a followed street",
+    )
     learned_floor: float = _weight(
         2.0, "standard deviations from which inference alone is a reason to show something"
     )

@@ -31,6 +31,8 @@ from profiles.types import Edition, Pick, Subscription
 
 _log = structlog.get_logger(__name__)
 CHANNELS = ("email", "sms")
+# The channel of a demo and of tests, which keeps messages in files.
+_CAPTURE = "capture"
 # A digest that could not be sent for so long is of no use any more.
 _USEFUL_FOR = timedelta(hours=14)
 # Only what is at most this old is ever pushed or mailed (an archive never floods anybody).
@@ -103,15 +105,14 @@ def _built(services: Services, row: Delivery, built: list[Delivery]) -> Message 
 
 def _note_shown(services: Services, built: Sequence[Delivery]) -> None:
     """Keep what the mails showed that a provider took. Text messages name too little to say what was seen."""
-    rows: list[FeedbackRow] = []
     readers = services.profiles.many(row.profile_id for row in built)
     discreet = {profile.id for profile in readers if profile.discreet}  # their mails name no notice
-    for row in built:
-        stored = None if row.profile_id in discreet else services.outbox.get(row.id)
-        if stored is None or stored.sent_at is None:
-            continue
-        picks = [(pick.notice_id, pick.propensity) for pick in _wanted(services, row)]
-        rows += signals.impressions(row.profile_id, picks, "email", stored.sent_at)
+    numbers = [row.id for row in built if row.profile_id not in discreet]
+    rows: list[FeedbackRow] = []
+    for row in services.outbox.many(numbers):
+        if row.sent_at is not None and row.provider != _CAPTURE:  # a captured mail reaches nobody
+            picks = [(pick.notice_id, pick.propensity) for pick in _wanted(services, row)]
+            rows += signals.impressions(row.profile_id, picks, "email", row.sent_at)
     signals.keep_shown(services, rows)
 
 
@@ -260,7 +261,7 @@ def _row(
 def _may_send(services: Services, channel: str, contact: Contact | None) -> bool:
     """A real channel serves confirmed addresses only; capture serves all, it reaches nobody."""
     port = services.channels.get(channel)
-    if port is None or port.name == "capture":
+    if port is None or port.name == _CAPTURE:
         return True
     return contact is not None and contact.verified_at is not None
 

@@ -7,8 +7,7 @@ no liking of what is solemn, sensitive tags only with their own consent.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +18,9 @@ from feeds.catalogue.solemn import takes
 from feeds.kernel.errors import NotFoundError, UsageError
 from feeds.kernel.time import local_date
 from profiles.feedback import FeedbackRow
-from profiles.taste import MOST_WEIGHT, TASTE_KINDS, TasteTag, lesson
+from profiles.said import Said
+from profiles.said import said as said_in
+from profiles.taste import MOST_WEIGHT, TASTE_KINDS, TasteTag
 from profiles.types import FeedbackKind, Profile
 
 #: What a resident may say of a notice on a page or through the interface.
@@ -27,24 +28,6 @@ OPINIONS: tuple[FeedbackKind, ...] = ("like", "save", "less", "dislike", "hide",
 #: What is listed one by one and may be taken back.
 ACTS: tuple[FeedbackKind, ...] = ("open", "click", *OPINIONS)
 _STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
-#: Of these the latest about one notice counts; saving and rating stand beside them.
-_EITHER = ("like", "dislike", "less")
-_MOST_SAID = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a resident said about one notice.
-
-    Attributes:
-        opinion: The latest of like, dislike and less, or empty.
-        rating: The latest one, 1 to 5, or 0.
-    """
-
-    opinion: str = ""
-    saved: bool = False
-    hidden: bool = False
-    rating: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,35 +102,39 @@ def held(services: Services, profile: Profile, *, latest: int = 50) -> Held:
     from recommender.control import in_control, spared  # numerical libraries: only these pages need them
 
     taste = services.taste.of(profile.id)
-    rows = services.feedback.of(profile.id)
-    counts = _counts(rows)
     share = services.settings.control_share
     today = local_date(services.clock.now(), services.zone)
     compared = in_control(profile, today, share, services.key, services.city)
+    behaviour = counts(services, profile)
     return Held(
         taste=tuple(sorted((t for t in taste if t.weight), key=lambda t: (-t.weight, t.tag))),
         never=tuple(sorted(t.tag for t in taste if t.own and not t.weight)),
-        counts=counts,
+        counts=behaviour,
         latest=tuple(services.feedback.recent([profile.id], latest)[profile.id]),
-        model=held_model(services, profile.id, counts.telling),
+        model=held_model(services, profile.id, behaviour.telling),
         share=share,
         in_control=compared,
         tried=services.settings.explore and not compared and not spared(profile, services.city),
     )
 
 
-def said(services: Services, profile: Profile) -> dict[int, Said]:
-    """What a resident said, by notice; notices they said nothing of are left out."""
-    about: dict[int, list[FeedbackRow]] = {}
-    for row in reversed(services.feedback.recent([profile.id], _MOST_SAID)[profile.id]):  # oldest first
-        about.setdefault(row.notice_id, []).append(row)
-    return {number: what for number, rows in about.items() if (what := _said(rows)) != Said()}
+def said(services: Services, profile: Profile, notice_ids: Collection[int] | None = None) -> dict[int, Said]:
+    """What a resident said, by notice, of these or of all; those they said nothing of are left out."""
+    rows = services.feedback.opinions(profile.id, notice_ids)
+    return {number: said_in(about) for number, about in rows.items()}
 
 
 def saved(services: Services, profile: Profile) -> list[int]:
     """The notices a resident saved, the one saved last first."""
-    rows = services.feedback.recent([profile.id], _MOST_SAID)[profile.id]
-    return list(dict.fromkeys(row.notice_id for row in rows if row.kind == "save"))
+    return services.feedback.saved(profile.id)
+
+
+def counts(services: Services, profile: Profile) -> HeldCounts:
+    """How many events are held of a resident."""
+    kinds = services.feedback.kinds(profile.id)
+    return HeldCounts(
+        tuple((one.kind, one.count) for one in kinds), min((one.since for one in kinds), default=None)
+    )
 
 
 def held_model(services: Services, profile_id: int, events: int) -> HeldModel:
@@ -270,9 +257,8 @@ def reset(services: Services, profile: Profile, *, own: bool = False) -> int:
 
 
 def agreed(services: Services, profile: Profile) -> frozenset[str]:
-    """The sensitive tags this resident follows, to each of which they agreed."""
-    tags = (*(f"role:{code}" for code in profile.roles), *profile.interests)
-    return frozenset(tag for tag in tags if services.city.is_sensitive(tag))
+    """The sensitive tags this resident agreed to."""
+    return services.consents.sensitive(profile.id)
 
 
 def fixed(services: Services, profile: Profile) -> frozenset[str]:
@@ -287,7 +273,7 @@ def lessened(
 
     Empty where nothing is learned from the notice: it is sensitive, or all its tags are ``fixed``.
     """
-    taught = lesson(notice.tags, services.city, agreed(services, profile))
+    taught = signals.teaches(services, profile.id, notice.tags)
     tags = [tag for tag in taught if f"{tag.kind}:{tag.code}" not in fixed]
     ordered = sorted(tags, key=lambda tag: (-tag.weight, TASTE_KINDS.index(tag.kind), tag.code))
     return tuple(f"{tag.kind}:{tag.code}" for tag in ordered[:3])
@@ -300,24 +286,3 @@ def _chosen(services: Services, profile: Profile, notice_id: int) -> Notice:
         if notice is not None and notice.is_public:
             return notice
     raise UsageError("That notice is not among this profile's picks.")
-
-
-def _said(rows: Sequence[FeedbackRow]) -> Said:
-    """What acts on one notice, oldest first, come to."""
-    opinions = [row.kind for row in rows if row.kind in _EITHER]
-    telling = [row.kind for row in rows if row.kind in (*_EITHER, "save", "rating")]
-    if opinions and opinions[-1] != "like" and telling[-1] in ("save", "rating"):
-        opinions = []  # what was said since counts in its place
-    ratings = [round(row.value) for row in rows if row.kind == "rating"]
-    return Said(
-        opinions[-1] if opinions else "",
-        any(row.kind == "save" for row in rows),
-        signals.is_hidden(rows),
-        ratings[-1] if ratings else 0,
-    )
-
-
-def _counts(rows: Sequence[FeedbackRow]) -> HeldCounts:
-    kinds = Counter(row.kind for row in rows)
-    ordered = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
-    return HeldCounts(tuple(ordered), min((row.at for row in rows), default=None))

@@ -17,6 +17,7 @@ from delivery.types import NewDelivery
 from delivery.windows import next_due
 from feeds.kernel.errors import UsageError
 from feeds.kernel.time import local_date
+from profiles.consent import SENSITIVE
 from profiles.contacts import clean_address
 from profiles.feedback import FeedbackRow
 from profiles.tokens import CONFIRM_WITHIN, LinkTarget, derived_secret, secret_hash
@@ -138,9 +139,12 @@ def change(services: Services, wish: Profile) -> Profile:
     before = services.profiles.get(wish.id)
     changed = services.profiles.change(wish)
     services.editions.touch(wish.id)  # language and discretion show in the feed at its next poll
-    for purpose in set(_purposes(services, before)) - set(_purposes(services, changed)):
+    ended = set(_purposes(services, before)) - set(_purposes(services, changed))
+    for purpose in ended:
         services.consents.end(wish.id, purpose, at=now)
-        services.taste.release(wish.id, purpose.removeprefix("sensitive:"))
+        services.taste.release(wish.id, purpose.removeprefix(SENSITIVE))
+    if ended:  # what was agreed to has also taught the theme above it, the agency, the place
+        signals.relearn(services, wish.id)
     for purpose in set(_purposes(services, changed)) - set(_purposes(services, before)):
         services.consents.give(wish.id, purpose, at=now)
     return changed
@@ -242,11 +246,13 @@ def forget_behaviour(services: Services, profile_id: int, *, own: bool = False) 
     Returns:
         How many events went.
     """
-    # Every step can be repeated, and the events go last: they are what the rest could be made of again.
+    # Every step can be repeated, and the events go late: they are what the rest could be made of again.
     services.models.forget([f"id:{profile_id}"])
     services.taste.reset(profile_id, own=own)
-    gone = services.feedback.forget(profile_id)
-    services.editions.touch(profile_id)
+    with services.database.write() as connection:  # feeds fetched before are known by the shelf they showed
+        gone = services.feedback.forget(profile_id, connection)
+        services.editions.touch(profile_id, connection)
+    _forget_again(services, profile_id)
     return gone
 
 
@@ -256,6 +262,12 @@ def erase(services: Services, profile_id: int) -> None:
     services.outbox.cancel_profile(profile_id, services.clock.now())
     services.models.forget([f"id:{profile_id}"])
     services.profiles.erase(profile_id)
+    _forget_again(services, profile_id)
+
+
+def _forget_again(services: Services, profile_id: int) -> None:
+    """Take out what a training saved in between; one that saves later finds no events and leaves them out."""
+    services.models.forget([f"id:{profile_id}"])
 
 
 def export(services: Services, profile_id: int) -> dict[str, object]:
@@ -296,4 +308,4 @@ def _held_by_model(services: Services, profile: Profile) -> dict[str, object]:
 def _purposes(services: Services, profile: Profile) -> list[str]:
     """What this profile needs separate consent for: sensitive roles and interests."""
     tags = [f"role:{code}" for code in profile.roles] + list(profile.interests)
-    return [f"sensitive:{tag}" for tag in tags if services.city.is_sensitive(tag)]
+    return [f"{SENSITIVE}{tag}" for tag in tags if services.city.is_sensitive(tag)]

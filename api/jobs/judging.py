@@ -6,12 +6,11 @@ Called by ``mycity evaluate`` without ``--data``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from api.jobs.training import published
 from api.wiring import Services
-from feeds.catalogue.notices import Notice
 from recommender.replay.evaluate import evaluate
 from recommender.replay.methods import Method
 from recommender.replay.own import exploration, log_of, split_of
@@ -40,8 +39,8 @@ def judge_own(
     """
     acts = services.feedback.training_rows()
     profiles = [profile for batch in services.profiles.batches() for profile in batch]
-    log = log_of(acts, profiles, _published(services), services.city)
-    tried = exploration(services.feedback.impressions(_EVER), acts)
+    log = log_of(acts, profiles, published(services), services.city)
+    tried = exploration(services.feedback.impressions(_EVER, explored=True), acts)
     if tried.rows < LEAST_EXPLORED:
         off: dict[str, Any] = {"enough": False, "rows": tried.rows, "needed": LEAST_EXPLORED}
     else:
@@ -57,12 +56,3 @@ def judge_own(
         return {"enough": False, "reason": reason, "questions": asked, "off_policy": off}
     found = evaluate(log, split, methods(), seed=seed, progress=progress).json()
     return {**found, "off_policy": off}
-
-
-def _published(services: Services) -> list[Notice]:
-    """All notices that residents could ever see, without bodies; of several that are one, the lead."""
-    return [
-        replace(notice, content=replace(notice.content, body=""))
-        for notice in services.notices.export()
-        if notice.is_public and notice.lead_id is None
-    ]

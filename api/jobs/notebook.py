@@ -2,7 +2,7 @@
 
 One small file, written whole, shared by every process of an installation; a file that cannot be read counts
 as empty, and one that cannot be written costs a line in the log, never an edition. Called by
-``api.jobs.watching`` and the train tick of ``api.jobs.training``.
+``api.jobs.watching`` and the train tick of ``api.jobs.training_apart``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Notes:
         refreshed_at: When hourly teaching last looked, even if there was nothing to learn.
         full_tried_at, partial_tried_at: When a training was last begun. ``said``: what came of the last one.
         resting_until: Until when the model rests because it was worse than the control group.
-        trial_from: From when picks are compared; what was before belongs to an earlier trial.
+        compared_from: From when picks are compared with the control group's; another model served before.
     """
 
     state: str = ""
@@ -58,7 +58,7 @@ class Notes:
     partial_tried_at: datetime | None = None
     said: str = ""
     resting_until: datetime | None = None
-    trial_from: datetime | None = None
+    compared_from: datetime | None = None
     selection: Selection | None = None
     measures: Measures | None = None
 
@@ -69,7 +69,7 @@ _INSTANTS = (
     "full_tried_at",
     "partial_tried_at",
     "resting_until",
-    "trial_from",
+    "compared_from",
 )
 
 

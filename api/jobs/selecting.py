@@ -63,6 +63,7 @@ def _select(
         profile_ids=profile_ids,
         progress=progress,
         hidden=services.feedback.hidden,
+        acts=services.feedback,
     )
     return report, model.info.version if model else ""
 

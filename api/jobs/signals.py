@@ -7,7 +7,7 @@ ranks or shows anything. Called by the pages, the interface, the feed path and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -15,17 +15,16 @@ import structlog
 from api.wiring import Services
 from feeds.catalogue.tagging import Tag
 from feeds.kernel.errors import MycityError, UsageError
-from profiles.feedback import OPINIONS, SHOWS_AGAIN, SURE, USES, FeedbackRow
-from profiles.taste import lesson
+from profiles.feedback import SURE, FeedbackRow
+from profiles.said import OPINIONS, USES, WORTH, said, worth
+from profiles.taste import HALF_LIFE, lesson
 from profiles.types import FeedbackKind
 
 _log = structlog.get_logger(__name__)
-#: What an act says about taste; a rating says (stars - 3) / 2.
-WORTH: dict[FeedbackKind, float] = {
-    "open": 0.3, "click": 0.5, "save": 1.0, "like": 1.0, "hide": -0.5, "dislike": -1.0, "less": -1.0,
-}  # fmt: skip
 # A reload is not another opening.
 _SAME_USE = timedelta(minutes=30)
+# What lies so many events back weighs less than is kept.
+_TELLING = 10 * HALF_LIFE
 
 
 def opened(services: Services, profile_id: int, notice_id: int, *, channel: str = "web") -> bool:
@@ -72,14 +71,14 @@ def opinion(
         )
     if kind == "rating" and not 1 <= value <= 5:
         raise UsageError("A rating is 1, 2, 3, 4 or 5.")
-    place = _place_on_shelf(services, profile_id, notice_id)
+    place = services.editions.place(profile_id, notice_id)
     if place is None:
         return False
     row = FeedbackRow(
         profile_id, notice_id, kind, services.clock.now(), channel, *place,
         value=float(value) if kind == "rating" else 0.0,
     )  # fmt: skip
-    tags = _tags_to_learn(services, profile_id, notice_id)
+    tags = services.notices.tags([notice_id]).get(notice_id, ())
     with services.database.write() as connection:
         if not services.feedback.observes(profile_id, connection):
             return False
@@ -87,8 +86,11 @@ def opinion(
         if _is_said_already(row, before):
             return True
         services.feedback.record([row], connection)
-        services.taste.learn(profile_id, tags, worth([*before, row]) - worth(before), connection)
-    if is_hidden(before) != is_hidden([*before, row]):
+        change = worth([*before, row]) - worth(before)
+        if change:  # consents as they stand in this transaction: one that ended before teaches nothing
+            taught = _lesson(services, tags, lambda: services.consents.sensitive(profile_id, connection))
+            services.taste.learn(profile_id, taught, change, connection)
+    if said(before).hidden != said([*before, row]).hidden:
         services.editions.touch(profile_id)
     return True
 
@@ -96,21 +98,40 @@ def opinion(
 def take_back(services: Services, profile_id: int, notice_id: int, kind: FeedbackKind) -> bool:
     """Delete one kind of act on a notice and take back what it had taught; return whether there was one.
 
-    Deleting works with personalisation off too. What faded since is not reckoned: after many events a little
-    more is taken back than was left.
+    Both are done while personalisation is off too. What faded since is not reckoned: after many events a
+    little more is taken back than was left.
     """
-    tags = _tags_to_learn(services, profile_id, notice_id)
+    tags = services.notices.tags([notice_id]).get(notice_id, ())
     with services.database.write() as connection:
-        observed = services.feedback.observes(profile_id, connection)
+        services.feedback.observes(profile_id, connection)  # nobody else changes it meanwhile
         before = services.feedback.about(profile_id, notice_id, connection)
         if services.feedback.take_back(profile_id, notice_id, kind, connection) == 0:
             return False
         after = [row for row in before if row.kind != kind]
-        if observed:
-            services.taste.learn(profile_id, tags, worth(after) - worth(before), connection)
-    if is_hidden(before) != is_hidden(after):
+        taught = _lesson(services, tags, lambda: services.consents.sensitive(profile_id, connection))
+        services.taste.learn(profile_id, taught, worth(after) - worth(before), connection)
+    if said(before).hidden != said(after).hidden:
         services.editions.touch(profile_id)
     return True
+
+
+def relearn(services: Services, profile_id: int) -> None:
+    """Make what was learned anew from the latest acts, by the consents of now; what they set stays.
+
+    For a consent that was taken back: nothing of what it taught is left, and nothing new comes.
+    """
+    with services.database.write() as connection:
+        services.feedback.observes(profile_id, connection)  # nobody else changes it meanwhile
+        rows = services.feedback.recent([profile_id], _TELLING, connection)[profile_id][::-1]
+        tags = services.notices.tags(row.notice_id for row in rows)
+        agreed = services.consents.sensitive(profile_id, connection)
+        lessons = {number: lesson(one, services.city, agreed) for number, one in tags.items()}
+        services.taste.relearn(profile_id, _events(rows, lessons), connection)
+
+
+def teaches(services: Services, profile_id: int, tags: Sequence[Tag]) -> list[Tag]:
+    """The tags that an opinion on a notice would teach this resident, see :func:`profiles.taste.lesson`."""
+    return _lesson(services, tags, lambda: services.consents.sensitive(profile_id))
 
 
 def shown(services: Services, profile_id: int, notice_ids: Iterable[int], channel: str = "web") -> int:
@@ -144,61 +165,38 @@ def impressions(
     ]
 
 
-def keep_shown(services: Services, rows: Sequence[FeedbackRow]) -> int:
-    """Write impressions; what cannot be written is lost and logged, for the answer it is about was given."""
+def keep_shown(services: Services, rows: Sequence[FeedbackRow], seen: Mapping[int, int] | None = None) -> int:
+    """Write impressions; what cannot be written is lost and logged, for the answer it is about was given.
+
+    ``seen``: of rows that waited, by profile, the version of the shelf that was shown.
+    """
     try:
-        return services.feedback.record_shown(rows)
+        return services.feedback.record_shown(rows, seen)
     except Exception as error:
         _log.error("impressions_lost", rows=len(rows), error=type(error).__name__)
         return 0
 
 
-def worth(rows: Sequence[FeedbackRow]) -> float:
-    """What all acts of one resident on one notice say together: the latest opinion, and each use once."""
-    said = [row for row in rows if row.kind in OPINIONS]
-    uses = {row.kind for row in rows if row.kind in USES}
-    return (_value(said[-1]) if said else 0.0) + sum(WORTH[kind] for kind in sorted(uses))
-
-
-def is_hidden(rows: Sequence[FeedbackRow]) -> bool:
-    """Whether the acts on a notice, oldest first, end in it being hidden."""
-    telling = [row.kind for row in rows if row.kind == "hide" or row.kind in SHOWS_AGAIN]
-    return bool(telling) and telling[-1] == "hide"
-
-
-def _value(row: FeedbackRow) -> float:
-    return (row.value - 3) / 2 if row.kind == "rating" else WORTH[row.kind]
-
-
 def _is_said_already(row: FeedbackRow, before: Sequence[FeedbackRow]) -> bool:
     if row.kind in USES:
         return any(old.kind == row.kind and old.at > row.at - _SAME_USE for old in before)
-    said = [old for old in before if old.kind in OPINIONS]
-    return bool(said) and (said[-1].kind, said[-1].value) == (row.kind, row.value)
+    opinions = [old for old in before if old.kind in OPINIONS]
+    return bool(opinions) and (opinions[-1].kind, opinions[-1].value) == (row.kind, row.value)
 
 
-def _place_on_shelf(services: Services, profile_id: int, notice_id: int) -> tuple[int, float] | None:
-    """Position and propensity of a pick; one that left the shelf has no position, a stranger ``None``."""
-    shelf = services.editions.shelf(profile_id)
-    for position, item in enumerate(shelf.picks, start=1):
-        if item.pick.notice_id == notice_id:
-            return position, item.pick.propensity
-    return (0, 1.0) if notice_id in shelf.picked else None
+def _lesson(services: Services, tags: Sequence[Tag], agreed: Callable[[], Collection[str]]) -> list[Tag]:
+    """What a notice teaches; consents are asked for only where one is needed."""
+    sensitive = any(services.city.is_sensitive(f"{tag.kind}:{tag.code}") for tag in tags)
+    return lesson(tags, services.city, agreed() if sensitive else ())
 
 
-def _tags_to_learn(services: Services, profile_id: int, notice_id: int) -> list[Tag]:
-    notice = services.notices.many([notice_id]).get(notice_id)
-    if notice is None:
-        return []
-    city = services.city
-    sensitive = any(city.is_sensitive(f"{tag.kind}:{tag.code}") for tag in notice.tags)
-    return lesson(notice.tags, city, _agreed(services, profile_id) if sensitive else ())
-
-
-def _agreed(services: Services, profile_id: int) -> set[str]:
-    """Sensitive tags that a live consent names."""
-    return {
-        item.purpose.removeprefix("sensitive:")
-        for item in services.consents.all(profile_id)
-        if item.ended_at is None and item.purpose.startswith("sensitive:")
-    }
+def _events(
+    rows: Iterable[FeedbackRow], lessons: Mapping[int, list[Tag]]
+) -> Iterator[tuple[list[Tag], float]]:
+    """What each act, oldest first, taught when it came."""
+    about: dict[int, list[FeedbackRow]] = {}
+    for row in rows:
+        before = about.setdefault(row.notice_id, [])
+        change = worth([*before, row]) - worth(before)
+        before.append(row)
+        yield lessons.get(row.notice_id, []), change

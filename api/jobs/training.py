@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from api.wiring import Services
-from feeds.catalogue.notices import Notice
+from feeds.catalogue.notices import PUBLIC_STATES, Notice
 from feeds.kernel.errors import UsageError
-from feeds.kernel.time import local_date
 from profiles.feedback import FeedbackRow
+from profiles.samples import Samples
 from profiles.types import Profile
 
 if TYPE_CHECKING:
@@ -74,19 +74,18 @@ def train_model(
     step = _counter(progress)
     with services.models.training():
         now = services.clock.now()
-        profiles = [profile for batch in services.profiles.batches() for profile in batch] + list(
-            extra_profiles
-        )
-        rows = [*services.feedback.training_rows(), *extra_rows]
-        notices = readable(services)
+        own, own_shown = services.feedback.training_rows(), _shown(services, now)
+        rows = [*own, *extra_rows]
+        shown = [*own_shown, *(row for row in extra_rows if row.kind == "impression")]
+        taught = services.profiles.many({row.profile_id for part in (own, own_shown) for row in part})
+        profiles, notices = [*taught, *extra_profiles], published(services)
         step()
         model = train(rows, profiles, notices, services.city, seed=seed, now=now)
         step()
         measured = held_out(rows, profiles, notices, services.city, seed=seed, now=now)
         step()
-        shown = [*_shown(services, now), *(row for row in extra_rows if row.kind == "impression")]
         acts = [row for row in rows if row.kind != "impression"]
-        model = _with_extras(services, model, acts, shown, profiles, notices, measured)
+        model = _with_extras(services, model, acts, shown, profiles, notices, measured, seed=seed)
         step()
         version = services.models.save(model, known=_known(services))
         step()
@@ -100,7 +99,6 @@ def train_further(services: Services, *, seed: int = SEED) -> Trained:
         UsageError: If there is no model to teach, the clock stands before it, or lightfm is not installed.
         ConflictError: If another training runs.
     """
-    from profiles.samples import Samples
     from recommender.train import train_partial
 
     with services.models.training():
@@ -110,14 +108,16 @@ def train_further(services: Services, *, seed: int = SEED) -> Trained:
         since = max(filter(None, (model.info.data_until, model.info.trained_at)))
         rows = Samples(services.database).acts_after(model.info.data_until or since, most=_NEW_MOST)
         profiles = services.profiles.many({row.profile_id for row in rows})
-        notices = readable(services)
+        notices = published(services)
         taught = train_partial(model, rows, profiles, notices, services.city, seed=seed, now=now)
         shown = _shown(services, now)
         if taught is None and not any(row.at > since for row in (*shown, *rows)):
             return Trained("", "There was nothing new to learn.")
         base = taught or replace(model, info=_refreshed(model, now))
         people = services.profiles.many({row.profile_id for row in shown})
-        acts = Samples(services.database).acts_after(now - timedelta(days=_SHOWN_DAYS[0]), most=_NEW_MOST)
+        # The same span for what was shown and what was done, or showing would look useless.
+        since = shown[0].at - timedelta(microseconds=1) if shown else now
+        acts = Samples(services.database).acts_after(since, most=_NEW_MOST)
         base = _with_extras(services, base, acts, shown, people, notices, {}, ranker=False)
         version = services.models.save(base, known=_known(services))
         new = base.info.rows - model.info.rows
@@ -125,28 +125,41 @@ def train_further(services: Services, *, seed: int = SEED) -> Trained:
 
 
 def readable(services: Services) -> list[Notice]:
-    """Notices a resident could have read, newest first, without bodies."""
+    """Notices in force that a resident can read now, newest first, without bodies."""
     return services.notices.pickable(services.clock.now(), limit=_NOTICES_MOST)
+
+
+def published(services: Services, *, most: int = _NOTICES_MOST) -> list[Notice]:
+    """The latest notices that residents could ever see, expired ones too, newest first, without bodies.
+
+    What people did with a notice goes on teaching when its period is over. Of several that are one document
+    the lead is given.
+    """
+    now = services.clock.now()
+    return [
+        replace(one, content=replace(one.content, body=""))
+        for one in services.notices.by_state(PUBLIC_STATES, limit=most)
+        if one.lead_id is None and one.fresh_at <= now
+    ]
 
 
 def _with_extras(
     services: Services, model: Model, acts: Sequence[FeedbackRow], shown: Sequence[FeedbackRow],
     profiles: Iterable[Profile], notices: Sequence[Notice], measured: dict[str, float],
-    *, ranker: bool = True,
+    *, seed: int = SEED, ranker: bool = True,
 ) -> Model:  # fmt: skip
     """Add what is counted and trained beside the vectors."""
     from recommender.clickthrough import clickthrough
     from recommender.train import train_ranker
 
-    now = services.clock.now()
-    counted = clickthrough([*acts, *shown], profiles, notices, services.city, now)
+    now, people = services.clock.now(), list(profiles)
+    counted = clickthrough([*acts, *shown], people, notices, services.city, now)
     extras: dict[str, Extra] = {**model.extras, "clicks": (counted.facts(), counted.arrays())}
     metrics = {**model.info.metrics, **measured}
     if ranker:
-        made, _, figures = train_ranker(acts, shown, lambda at: local_date(at, services.zone))
+        made, _, figures = train_ranker(acts, shown, people, notices, services.city, now=now, seed=seed)
         metrics |= figures
-        if made is not None:
-            extras["ranker"] = made
+        extras = {name: one for name, one in extras.items() if name not in ("ranker", "history")} | made
     return replace(model, extras=extras, info=replace(model.info, metrics=metrics))
 
 
@@ -161,8 +174,8 @@ def _shown(services: Services, now: datetime) -> list[FeedbackRow]:
     for days in _SHOWN_DAYS:
         rows = services.feedback.impressions(now - timedelta(days=days), limit=_SHOWN_MOST + 1)
         if len(rows) <= _SHOWN_MOST:
-            return rows
-    return rows[:_SHOWN_MOST]
+            break
+    return rows[-_SHOWN_MOST:]
 
 
 def _known(services: Services) -> Callable[[Collection[str]], Collection[str]]:
@@ -170,8 +183,7 @@ def _known(services: Services) -> Callable[[Collection[str]], Collection[str]]:
 
     def still_known(names: Collection[str]) -> Collection[str]:
         ids = [int(name.removeprefix("id:")) for name in names]
-        here = [one.id for one in services.profiles.many(ids) if one.personalised]
-        return {f"id:{number}" for number, rows in services.feedback.recent(here, most=1).items() if rows}
+        return {f"id:{number}" for number in Samples(services.database).still_observed(ids)}
 
     return still_known
 

@@ -26,6 +26,7 @@ from feeds.catalogue.city_files import load_city
 from feeds.kernel.db import Database
 from feeds.kernel.errors import MycityError
 from feeds.kernel.time import FixedClock, at_local_time, local_date
+from recommender.monitor import CLOCKS_APART
 
 if TYPE_CHECKING:
     from api.jobs.notebook import Notes
@@ -96,6 +97,11 @@ class Trainer:
         process = self._process
         return process.pid if process else None
 
+    @property
+    def closed(self) -> bool:
+        """Whether it trains no more."""
+        return self._closed
+
     def close(self) -> None:
         """End a training under way; nothing of it is kept."""
         with self._lock:
@@ -116,6 +122,9 @@ def tick_train(services: Services, trainer: Trainer) -> dict[str, int]:
     try:
         said = trainer.run(services, kind).said
     except MycityError as error:
+        if trainer.closed:  # it did not fail: the next start makes it at once
+            services.notebook.change(**{f"{kind}_tried_at": getattr(notes, f"{kind}_tried_at")})
+            return {"full": 0, "partial": 0}
         services.notebook.change(said=str(error))
         _log.warning("training_refused", kind=kind, why=str(error))
         return {"full": 0, "partial": 0}
@@ -132,14 +141,16 @@ def due(notes: Notes, info: ModelInfo | None, now: datetime, night: datetime) ->
         now: The present.
         night: The latest instant at or before ``now`` at which a night's training begins.
     """
-    fresh = info is not None and info.full >= night
+    latest = now + CLOCKS_APART  # what a clock that ran ahead has written must not hold up the right one
+    fresh = info is not None and night <= info.full <= latest
     tried = notes.full_tried_at
     if not fresh and (tried is None or tried < night or now - tried >= AGAIN or tried > now):
         return "full"
     if info is None:
         return None
-    last = max(filter(None, (info.trained_at, notes.refreshed_at, notes.partial_tried_at)))
-    return "partial" if now - last >= HOURLY else None
+    taught = (info.trained_at, notes.refreshed_at, notes.partial_tried_at)
+    last = max((at for at in taught if at is not None and at <= latest), default=None)
+    return "partial" if last is not None and now - last >= HOURLY else None
 
 
 def _night(services: Services, now: datetime) -> datetime:

@@ -8,7 +8,7 @@ bounded samples only. Called by the scheduler, by selection (may a model be used
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -17,14 +17,25 @@ from typing import TYPE_CHECKING
 import structlog
 
 from api.jobs.notebook import Notebook, Notes
+from api.jobs.training import published
 from feeds.kernel.errors import UsageError
 from feeds.kernel.time import local_date
 from profiles.samples import Samples
 from recommender import figures
 from recommender.candidates import from_notice, level_one
 from recommender.clickthrough import OPENED
-from recommender.control import compare, in_control, spared, tally
-from recommender.figures import Measures, Parity, Released
+from recommender.control import (
+    USUAL,
+    Comparison,
+    careful_roles,
+    compare,
+    in_control,
+    is_spared,
+    members,
+    spared,
+    tally,
+)
+from recommender.figures import Measures, Parity, Released, Seen
 from recommender.model_file import Model, ModelInfo, ModelShelf, Standing
 from recommender.monitor import Limits, Verdict, judge
 
@@ -34,16 +45,19 @@ if TYPE_CHECKING:
     from feeds.catalogue.notices import Notice
     from feeds.catalogue.vocabulary import City
     from feeds.desk.staff import Actor
-    from profiles.types import Edition
+    from profiles.types import Edition, Profile
 
 _log = structlog.get_logger(__name__)
 
 #: How far back the ledger and feedback are looked at.
 LEDGER, FEEDBACK = timedelta(days=30), timedelta(days=14)
 #: The most that one measurement reads, however large the city is.
-MOST_EDITIONS, MOST_PEOPLE, MOST_ASKED, MOST_ROWS, MOST_NOTICES = 4_000, 1_000, 20_000, 200_000, 10_000
+MOST_EDITIONS, MOST_PEOPLE, MOST_ASKED, MOST_EACH, MOST_NOTICES = 4_000, 1_000, 20_000, 150, 10_000
 #: How long a model rests that was worse than the control group.
 REST = timedelta(days=7)
+#: It rests only if it is worse beyond so many standard errors. Looking every hour gives chance many tries: at
+#: the usual 1.96 a quarter of all cities would rest a model as good as newest first once in half a year.
+SURELY = 3.3
 #: Reading samples takes seconds in a large city; judging takes none and is done at every look.
 MEASURE_EVERY = timedelta(hours=1)
 #: With fewer notices the share of known tags says nothing.
@@ -136,18 +150,23 @@ def watch(services: Services, now: datetime | None = None, *, measure_now: bool 
     notes = services.notebook.read()
     last = notes.measures
     if measure_now or last is None or not last.at <= now < last.at + MEASURE_EVERY:
-        found = measure(services, now, since=notes.trial_from)
+        found = measure(services, now, since=notes.compared_from)
         notes = services.notebook.change(measures=found)
-        compared = found.comparison
         resting = notes.resting_until is not None and now < notes.resting_until
-        if compared is not None and compared.verdict == "worse" and not resting:
-            notes = services.notebook.change(resting_until=now + REST, trial_from=now + REST)
+        if found.comparison is not None and surely_worse(found.comparison) and not resting:
+            notes = services.notebook.change(resting_until=now + REST, compared_from=now + REST)
     usable_model(services, now)
     return view(services, now)
 
 
+def surely_worse(compared: Comparison) -> bool:
+    """Whether picks are opened less than the control group's beyond what many looks make likely by chance."""
+    most = compared.difference + (compared.high - compared.difference) * SURELY / USUAL
+    return compared.verdict == "worse" and most < 0
+
+
 def use(services: Services, version: str, actor: Actor | None = None) -> str:
-    """Put a kept version in use, or with an empty ``version`` the one before; starts a new trial.
+    """Put a kept version in use, or with an empty ``version`` the one before; comparing begins anew.
 
     Args:
         services: The joined parts.
@@ -165,7 +184,7 @@ def use(services: Services, version: str, actor: Actor | None = None) -> str:
     else:
         version = services.models.rollback()
     now = services.clock.now()
-    services.notebook.change(resting_until=None, trial_from=now)
+    services.notebook.change(resting_until=None, compared_from=now)
     who = actor.label if actor else "command-line"
     services.audit.append("model-use", actor=who, at=now, details={"before": before, "now": version})
     _log.info("model_chosen", version=version, before=before)
@@ -178,31 +197,23 @@ def measure(services: Services, now: datetime, *, since: datetime | None = None)
     Args:
         services: The joined parts.
         now: The present.
-        since: Start of the present trial; feedback before it does not count in the comparison.
+        since: Feedback before it does not count in the comparison: another model served, or rules.
     """
     samples = Samples(services.database)
-    notices = services.notices.pickable(now, limit=MOST_NOTICES)
+    notices = published(services, most=MOST_NOTICES)
     released = _released(notices, services, now - LEDGER)
     ledger = samples.editions(now - LEDGER, most=MOST_EDITIONS)
     places = services.city.places  # what concerns the whole city is no district's
     local = [one for one in released if one.place in places and places[one.place].kind == "district"]
     spans, by = figures.coverage(released, ledger.editions, now)
     leads, explored = figures.reasons(ledger.editions)
-    asked = _asked(services, samples, ledger.editions, local_date(now, services.zone))
-    rows = samples.feedback(asked.ids, now - FEEDBACK, most=MOST_ROWS)
     scores = {
         (one.profile_id, pick.notice_id): pick.score
         for one in ledger.editions
         for pick in one.picks
         if pick.score and pick.kind == "new"
     }
-    seen = figures.pairs_seen(
-        rows, scores=scores, in_control=lambda who, at: bool(asked.side(who, local_date(at, services.zone)))
-    )
-    comparison = None
-    if control_share(services) > 0:
-        trial = [row for row in rows if since is None or row.at >= since]
-        comparison = compare(*tally(trial, OPENED, asked.side, lambda row: local_date(row.at, services.zone)))
+    seen = _seen(services, samples, ledger.editions, now, scores)
     model = services.models.look().model
     return Measures(
         at=now,
@@ -213,7 +224,7 @@ def measure(services: Services, now: datetime, *, since: datetime | None = None)
         by={kind: shares[:_GROUPS] for kind, shares in by.items()},
         reasons=leads,
         explored=explored,
-        comparison=comparison,
+        comparison=_compared(services, samples, now, since) if control_share(services) > 0 else None,
         deciles=figures.deciles(seen),
         wait_median=figures.wait(seen),
         parity={
@@ -248,7 +259,7 @@ def _tell(services: Services, verdict: Verdict, standing: Standing, notes: Notes
 
 
 def _released(notices: Iterable[Notice], services: Services, since: datetime) -> list[Released]:
-    """Notices in force that could have been picked since: what came as an archive, by its own date."""
+    """Notices that could have been picked since, now over or not; an archive's by their own date."""
     found = []
     for notice in notices:
         at = notice.content.published if notice.archive else notice.released_at
@@ -272,38 +283,54 @@ def _district(place: str, city: City) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Residents whose feedback is looked at: a sample of everybody, and more of the control group.
-
-    Attributes:
-        side: Whether a resident was in the control group on a day; ``None`` for those who never can be.
-    """
-
-    ids: tuple[int, ...]
-    side: Callable[[int, date], bool | None]
-
-
-def _asked(services: Services, samples: Samples, editions: Sequence[Edition], today: date) -> _Asked:
-    share, city, key = control_share(services), services.city, services.key
+def _seen(
+    services: Services, samples: Samples, editions: Sequence[Edition], now: datetime,
+    scores: Mapping[tuple[int, int], float],
+) -> list[Seen]:  # fmt: skip
+    """What became of the picks of the sampled editions, newest first, by those whom they were made for."""
     some = list(dict.fromkeys(one.profile_id for one in reversed(editions)))[:MOST_PEOPLE]
-    known = {one.id: one for one in services.profiles.many(some)}
-    held = {number for number, one in known.items() if in_control(one, today, share, key, city)}
-    if share > 0:
-        others = [number for number in samples.people(MOST_ASKED) if number not in known]
-        for one in services.profiles.many(others):
-            if len(held) < MOST_PEOPLE and in_control(one, today, share, key, city):
-                known[one.id] = one
-                held.add(one.id)
+    side = _side(services, services.profiles.many(some))
+    rows = samples.feedback(some, now - FEEDBACK, each=MOST_EACH)
+    return figures.pairs_seen(
+        rows, scores=scores, in_control=lambda who, at: bool(side(who, local_date(at, services.zone)))
+    )
+
+
+def _compared(services: Services, samples: Samples, now: datetime, since: datetime | None) -> Comparison:
+    """Compare residents with the control group, both drawn in the same way from all who joined."""
+    zone, key = services.zone, services.key
+    people = services.profiles.many(samples.people(MOST_ASKED))
+    held = members(people, local_date(now, zone), control_share(services), key, services.city)
+    careful = careful_roles(services.city)
+    kept: list[Profile] = []
+    for control in (False, True):
+        group = [one for one, own in zip(people, held, strict=True) if own == control]
+        kept += _spread([one for one in group if not is_spared(one, careful)], MOST_PEOPLE)
+    start = now - FEEDBACK if since is None else max(since, now - FEEDBACK)
+    rows = samples.feedback([one.id for one in kept], start, each=MOST_EACH)
+    side = _side(services, kept)
+    return compare(*tally(rows, OPENED, side, lambda row: local_date(row.at, zone)))
+
+
+def _spread(people: Sequence[Profile], most: int) -> list[Profile]:
+    """At most ``most`` of them, from all over the order they stand in."""
+    if len(people) <= most:
+        return list(people)
+    return [people[len(people) * n // most] for n in range(most)]
+
+
+def _side(services: Services, people: Iterable[Profile]) -> Callable[[int, date], bool | None]:
+    """Whether a resident was in the control group on a day; ``None`` for those who never can be."""
+    known, city, share = {one.id: one for one in people}, services.city, control_share(services)
 
     @cache
     def side(profile_id: int, month: date) -> bool | None:
         profile = known.get(profile_id)
         if profile is None or spared(profile, city):
             return None
-        return in_control(profile, month, share, key, city)
+        return in_control(profile, month, share, services.key, city)
 
-    return _Asked(tuple(known), lambda profile_id, day: side(profile_id, day.replace(day=1)))
+    return lambda profile_id, day: side(profile_id, day.replace(day=1))
 
 
 def _served(services: Services, samples: Samples, now: datetime) -> dict[str, Parity]:

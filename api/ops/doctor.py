@@ -131,7 +131,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
     found = watching.view_of(
         ModelShelf(settings.models), Notebook(settings.notebook), clock().now(), watching.limits_of(settings)
     )
-    status: Status = "note" if found.verdict.state != "fine" else "ok"
+    status: Status = "bad" if found.verdict.alarm else "ok" if found.verdict.state == "fine" else "note"
     yield Finding("model", status, f"{found.verdict.why} This installation {training}.")
 
 

@@ -186,10 +186,11 @@ def _measures(found: Measures, now: datetime) -> Iterator[GaugeMetricFamily]:
         [((share.name,), share.rate) for share in found.reasons],
     )
     yield _family("recommender_explored_share", "Share of picks to learn from.", (), [((), found.explored)])
-    compared = found.comparison
+    # Of a handful of people a rate would tell what single ones do.
+    compared = found.comparison if found.comparison and found.comparison.verdict != "too few" else None
     yield _family(
         "recommender_click_rate",
-        "Opened of what was seen, by group; control is newest first.",
+        "Opened of what was seen, by group; control is newest first. Absent for too few people.",
         ("group",),
         [(("personalised",), compared.personalised), (("control",), compared.control)] if compared else [],
     )

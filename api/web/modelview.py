@@ -118,11 +118,7 @@ def versions(
             "kind": words(f"watch.kind_{info.kind}") if info else words("watch.unfit"),
             "trained": since(info.trained_at, words, now) if info else "",
             "pairs": f"{info.rows:,}" if info else "",
-            "mark": "serving"
-            if version == found.serving
-            else "named"
-            if version == found.standing.current
-            else "",
+            "mark": _mark(version, found),
             "fit": info is not None and version != found.standing.current,
         }
         for version, info in kept

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 
 from api.jobs import holding
-from api.jobs.holding import Said
 from api.views import reason_sentence
 from api.web.listing import shown_title, tag_name
 from api.web.wording import Words
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.solemn import takes_likes
 from profiles.reasons import INFERRED_CODES
+from profiles.said import Said
 from profiles.types import Pick, Profile, Reason
 
 if TYPE_CHECKING:
@@ -109,11 +109,6 @@ def _bar(services: Services, reason: Reason, words: Words, most: float) -> Reaso
     return ReasonBar(
         text, inferred, max(round(100 * reason.contribution / most), 2), f"{reason.contribution:.1f}"
     )
-
-
-def plain_reasons(services: Services, profile: Profile, pick: Pick, words: Words) -> list[str]:
-    """The sentences of a pick, in the order of :func:`reason_bars`."""
-    return [bar.text for bar in reason_bars(services, profile, pick, words)]
 
 
 def where_back(services: Services, profile: Profile, back: str, notice_id: int, done: str) -> str:

@@ -100,6 +100,12 @@ class NoticeReader:
         with self._db.read() as connection:
             return {item.id: item for part in chunks(wanted) for item in load(connection, part)}
 
+    def tags(self, ids: Iterable[int]) -> dict[int, tuple[Tag, ...]]:
+        """Return the tags of notices, strongest first; a notice without any, or unknown, is left out."""
+        wanted = list(dict.fromkeys(ids))
+        with self._db.read() as connection:
+            return {number: tuple(tags) for number, tags in _tags(connection, wanted).items() if tags}
+
     def latest(
         self, which: NoticeFilter, *, limit: int = 50, before: tuple[datetime, int] | None = None
     ) -> list[Notice]:
@@ -292,14 +298,19 @@ def load(connection: Connection, ids: Sequence[int]) -> list[Notice]:
 
 
 def _with_tags(connection: Connection, rows: Sequence[Row[Any]]) -> list[Notice]:
-    tags: dict[int, list[Tag]] = {row.id: [] for row in rows}
-    for part in chunks(list(tags)):
+    tags = _tags(connection, [row.id for row in rows])
+    return [notice_of(row, tuple(tags[row.id])) for row in rows]
+
+
+def _tags(connection: Connection, ids: Sequence[int]) -> dict[int, list[Tag]]:
+    found: dict[int, list[Tag]] = {number: [] for number in ids}
+    for part in chunks(list(found)):
         query = select(notice_tag).where(notice_tag.c.notice_id.in_(part))
         for row in connection.execute(
             query.order_by(notice_tag.c.weight.desc(), notice_tag.c.kind, notice_tag.c.code)
         ):
-            tags[row.notice_id].append(Tag(row.kind, row.code, row.cause, row.weight))
-    return [notice_of(row, tuple(tags[row.id])) for row in rows]
+            found[row.notice_id].append(Tag(row.kind, row.code, row.cause, row.weight))
+    return found
 
 
 def _matches(which: NoticeFilter) -> Any:

@@ -7,7 +7,7 @@ training.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from recommender.features import Above, title_words, user_features
 from recommender.log import DAY, Log, Split
 from recommender.replay.offpolicy import Estimate, estimate, even
 from recommender.replay.times import guessed
+from recommender.tokens import tokens_of
 from recommender.train import liked
 
 if TYPE_CHECKING:  # the store stands beside the row; a pure module must not load it
@@ -29,8 +30,8 @@ if TYPE_CHECKING:  # the store stands beside the row; a pure module must not loa
 #: Acts that say a shown notice was wanted. What keeps a notice makes it as good as the resident's own.
 WANTED = frozenset({"open", "click", "save", "like"})
 KEPT = frozenset({"save", "like"})
-#: Kinds of tags in the order in which they stand on an item: first what it is about.
-_KINDS = ("theme", "life", "type", "role", "place")
+#: A refusal takes an event back if it comes so soon after it; a later one changes nothing of what was then.
+_TAKEN_BACK = timedelta(days=7)
 #: An explored notice counts as opened if that happened within so many seconds.
 _SOON = 14 * DAY
 
@@ -40,7 +41,8 @@ def log_of(
 ) -> Log:
     """Turn feedback into a log.
 
-    An event is a notice that a resident opened, clicked, saved, liked or rated well and did not refuse later.
+    An event is a notice that a resident opened, clicked, saved, liked or rated well and did not refuse within
+    a week; it stands at the first of these acts, so that nothing is known earlier or later than it was.
 
     Args:
         rows: Any order; impressions and rows of unknown residents or notices are skipped.
@@ -61,13 +63,17 @@ def log_of(
     places = {name: city.agencies[name].place for name in authors if name in city.agencies}
     kinds = {place: n for n, place in enumerate(dict.fromkeys(places.values()))}
     item_time = np.array([_published(one) for one in things], dtype=np.int64)
-    pairs = liked(rows, {one.id: one for one in people}, {one.id: one for one in things})
+    pairs = liked(rows, {one.id: one for one in people}, {one.id: one for one in things}, until=_TAKEN_BACK)
     events = _columns(
-        [(_seconds(one.at), user_no[u], item_no[i]) for (u, i), one in pairs.items()], item_time
+        [(_seconds(one.since), user_no[u], item_no[i]) for (u, i), one in pairs.items()], item_time
     )
-    keeps = {(row.profile_id, row.notice_id) for row in rows if row.kind in KEPT} & set(pairs)
+    keeps: dict[tuple[int, int], datetime] = {}
+    for row in rows:
+        pair = (row.profile_id, row.notice_id)
+        if row.kind in KEPT and pair in pairs and row.at >= pairs[pair].since:
+            keeps[pair] = min(row.at, keeps.get(pair, row.at))
     kept = _columns(
-        [(_seconds(pairs[pair].at), user_no[pair[0]], item_no[pair[1]]) for pair in keeps], item_time
+        [(_seconds(at), user_no[user], item_no[item]) for (user, item), at in keeps.items()], item_time
     )
     made_up = sum(one.simulated for one in pairs.values())
     return Log(
@@ -75,7 +81,9 @@ def log_of(
         user_tokens=tuple(tuple(sorted(user_features(one, above))) for one in people),
         items=tuple(str(one.id) for one in things),
         item_time=item_time,
-        item_tokens=tuple(_tokens(one, kin.theme_parent) for one in things),
+        item_tokens=tuple(
+            tokens_of(one.tags, title_words(one.content.title), kin.theme_parent) for one in things
+        ),
         item_author=np.array([authors.get(name, -1) for name in agencies], dtype=np.int64),
         item_kind=np.array([kinds.get(places.get(name, ""), -1) for name in agencies], dtype=np.int64),
         authors=tuple(authors),
@@ -132,16 +140,6 @@ def _published(notice: Notice) -> int:
 
 def _seconds(moment: datetime) -> int:
     return to_micros(moment) // 1_000_000
-
-
-def _tokens(notice: Notice, parent: Mapping[str, str]) -> tuple[str, ...]:
-    """Tags, those of the themes above them, and words of the title."""
-    kinds = {kind: n for n, kind in enumerate(_KINDS)}
-    tags = sorted(notice.tags, key=lambda tag: (kinds.get(tag.kind, len(kinds)), -tag.weight, tag.code))
-    wider = [parent[code] for code in notice.codes("theme") if parent.get(code)]
-    words = (f"w:{word}" for word in title_words(notice.content.title))
-    named = (f"t:{tag.kind}:{tag.code}" for tag in tags)
-    return tuple(dict.fromkeys([*named, *(f"t:theme:{code}" for code in wider), *words]))
 
 
 def _home(profile: Profile, above: Above, kinds: Mapping[str, int]) -> int:

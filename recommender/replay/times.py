@@ -57,11 +57,7 @@ def given(facts: Any, times: Ints, name: str) -> Split:
         UsageError: If a value cannot be read or they are not in order.
     """
     try:
-        moments = {
-            key: seconds(str(facts[key]))
-            for key in ("from", "vocabulary_frozen", "test_from", "test_to")
-            if key in facts
-        }
+        moments = {key: seconds(str(facts[key])) for key in _MOMENTS if key in facts}
         window = int(float(facts.get("window_days", 7)) * DAY)
         if "test_from" not in moments or None in moments.values():
             raise ValueError("test_from is missing or a time cannot be read")

@@ -72,9 +72,9 @@ def test_model_doctor_and_watch_say_the_same(home: Path, capsys: pytest.CaptureF
     for path in (home / "models").glob("*.npz"):
         path.write_bytes(b"")
     shown = told(capsys, "model")
-    checks = {one["check"]: one for one in told(capsys, "doctor")["checks"]}
+    checks = {one["check"]: one for one in told(capsys, "doctor", code=1)["checks"]}
     assert shown["state"] == "broken" and shown["alarm"]
-    assert checks["model"]["message"].startswith(shown["why"]) and checks["model"]["status"] == "note"
+    assert checks["model"]["message"].startswith(shown["why"]) and checks["model"]["status"] == "bad"
     with console.services() as services:
         assert watching.view(services).verdict.why == shown["why"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -290,6 +291,61 @@ def test_impressions_are_noted_once_a_shelf_and_never_on_a_304(
     ask(path, url)
     assert path.impressions.flush() > 0
     assert path.impressions.flush() == 0
+
+
+def test_a_new_edition_notes_only_what_is_new(
+    path: FeedPath, services: Services, joined: joining.Joined
+) -> None:
+    """Also days later: the entries of before still stand in the document, and no reader shows them again."""
+    clock = services.clock
+    assert isinstance(clock, FixedClock)
+    ask(path, f"/f/{joined.feed_token}.rss")
+    before = path.impressions.flush()
+    clock.advance(timedelta(days=3))
+    services.notices.add(
+        [new_notice("d", title="【示例】新增纳税辅导", tags=("theme:0402",), level="city", place="sl")],
+        at=clock.now(),
+    )
+    select_for(services, [joined.profile.id])
+    ask(path, f"/f/{joined.feed_token}.rss")
+    new = len(services.editions.shelf(joined.profile.id).picks) - before
+    assert path.impressions.flush() == new == 1
+
+
+def test_what_was_buffered_does_not_come_back_after_a_reset(
+    path: FeedPath, services: Services, joined: joining.Joined
+) -> None:
+    url = f"/f/{joined.feed_token}.rss"
+    ask(path, url)
+    joining.forget_behaviour(services, joined.profile.id)
+    assert path.impressions.flush() == 0
+    assert services.feedback.of(joined.profile.id) == []
+    ask(path, url)
+    joining.forget_behaviour(services, joined.profile.id)
+    ask(path, url)  # fetched again before anything was written
+    assert path.impressions.flush() == len(services.editions.shelf(joined.profile.id).picks)
+
+
+def test_impressions_are_written_while_the_server_runs(
+    path: FeedPath, services: Services, joined: joining.Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = threading.Event()
+    keep = services.feedback.record_shown
+
+    def note(*given: Any) -> int:
+        found = keep(*given)
+        written.set()
+        return found
+
+    monkeypatch.setattr("api.impressions._FLUSH_EVERY", 0.01)
+    monkeypatch.setattr(services.feedback, "record_shown", note)
+    path.impressions.flush_regularly()
+    ask(path, f"/f/{joined.feed_token}.rss")
+    assert written.wait(10)
+    path.impressions.close()
+    assert len(services.feedback.of(joined.profile.id)) == len(
+        services.editions.shelf(joined.profile.id).picks
+    )
 
 
 def test_what_is_hidden_leaves_the_feed_at_the_next_poll(

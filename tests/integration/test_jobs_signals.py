@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from api.jobs import joining, signals
 from api.jobs.digests import plan, send
+from api.jobs.training import _known
 from api.settings import read_settings
 from api.wiring import Services, build
+from delivery.channels.capture import CaptureChannel
+from feeds.catalogue.tagging import Tag
 from feeds.kernel.db import Database
 from feeds.kernel.errors import UsageError
 from feeds.kernel.time import FixedClock
 from profiles.editions import NewEdition
 from profiles.feedback import SURE, FeedbackRow
 from profiles.types import FollowedPlace, Pick, Profile, Reason
+from recommender.model_file import Model, ModelInfo
+from recommender.types import FeatureSpace
 from tests.factories import NOW, new_notice, profile
 
 WHERE = {"level": "city", "place": "sl"}
@@ -186,6 +193,91 @@ def test_taste_of_something_sensitive_ends_with_the_consent(services: Services) 
     assert "theme:1706" not in taste(services, reader)
 
 
+def test_a_consent_that_ends_takes_along_what_it_taught_and_nothing_else(services: Services) -> None:
+    """Also the theme above it: of the learned tags only those stay that other notices taught."""
+    wish = profile(places=(FollowedPlace("sl"),), interests=("theme:1706",), roles=("aid",))
+    reader = joining.join(services, wish).profile
+    signals.opinion(services, reader.id, TAX, "like")
+    without = taste(services, reader)
+    signals.opinion(services, reader.id, AID, "like")
+    services.taste.set(reader.id, "theme:08", 2.0)
+    assert {"theme:1706", "theme:17"} <= set(taste(services, reader))
+    joining.change(services, replace(reader, interests=(), roles=()))
+    assert taste(services, reader) == pytest.approx(without | {"theme:08": 2.0}, abs=0.05)  # faded a little
+    assert signals.take_back(services, reader.id, TAX, "like")
+    left = taste(services, reader)
+    assert left.pop("theme:08") == 2.0 and all(abs(weight) < 0.05 for weight in left.values())
+
+
+def test_a_consent_that_ends_teaches_nothing_to_who_was_just_pressing(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The button was pressed with the consent, and comes to be learned from without it."""
+    reader = joining.join(services, profile(interests=("theme:1706",))).profile
+    read = services.notices.tags
+
+    def slow(ids: Iterable[int]) -> dict[int, tuple[Tag, ...]]:
+        found = read(ids)
+        monkeypatch.setattr(services.notices, "tags", read)
+        joining.change(services, replace(reader, interests=()))
+        return found
+
+    monkeypatch.setattr(services.notices, "tags", slow)
+    assert signals.opinion(services, reader.id, AID, "like")
+    assert taste(services, reader) == {}
+
+
+def test_what_was_learned_goes_with_its_act_while_it_is_switched_off(
+    services: Services, reader: Profile
+) -> None:
+    signals.opinion(services, reader.id, TAX, "like")
+    joining.change(services, replace(reader, personalised=False))
+    assert signals.take_back(services, reader.id, TAX, "like")
+    assert all(abs(weight) < 0.05 for weight in taste(services, reader).values())
+    assert kinds(services, reader) == []
+
+
+def test_hiding_takes_nothing_from_less(services: Services, reader: Profile) -> None:
+    signals.opinion(services, reader.id, TAX, "less")
+    before = taste(services, reader)
+    signals.opinion(services, reader.id, TAX, "hide")
+    assert taste(services, reader) == before
+    assert services.feedback.hidden(reader.id) == {TAX}
+
+
+def test_a_training_in_between_leaves_nobody_in_the_model(
+    services: Services, reader: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks who is still known before the events are gone, and saves."""
+
+    def save_known() -> None:
+        services.models.save(model_of(reader.id), known=_known(services))
+
+    for leave in (joining.forget_behaviour, joining.erase):
+        signals.opinion(services, reader.id, TAX, "like")
+        forget = services.models.forget
+        first = [True]
+
+        def and_train(names: Iterable[str], forget: Any = forget, first: list[bool] = first) -> int:
+            gone = forget(names)
+            if first.pop() if first else False:
+                save_known()
+            return int(gone)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(services.models, "forget", and_train)
+            leave(services, reader.id)
+        model = services.models.load_current()
+        assert model is not None and model.residents() == set()
+
+
+def model_of(profile_id: int) -> Model:
+    info = ModelInfo("20261012T000000Z", NOW, 1, 1, 1, 0, 1, 2, 1)
+    users, items = FeatureSpace.of([f"id:{profile_id}"]), FeatureSpace.of(["theme:04"])
+    ones = np.ones((1, 2), np.float32)
+    return Model(info, users, items, ones, ones[0, :1], ones, ones[0, :1])
+
+
 def test_nothing_is_kept_of_who_switched_it_off(services: Services, reader: Profile) -> None:
     waiting = signals.impressions(reader.id, [(TAX, 1.0)], "feed", NOW)
     joining.change(services, replace(reader, personalised=False))
@@ -260,7 +352,17 @@ def test_two_at_once_teach_once(services: Services, reader: Profile) -> None:
     assert taste(services, reader)["theme:0402"] == 1.0
 
 
-def test_a_mail_that_was_taken_is_an_impression(services: Services) -> None:
+class Provider(CaptureChannel):
+    """Takes mails as a provider does, and keeps them in files."""
+
+    name = "smtp"
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_mail_that_was_taken_is_an_impression(services: Services, captured: bool) -> None:
+    if not captured:
+        channel = Provider(services.settings.captured)
+        services.channels = {**services.channels, "email": channel}
     clock = services.clock
     assert isinstance(clock, FixedClock)
     wish = profile(places=(FollowedPlace("sl"),), interests=())
@@ -288,9 +390,11 @@ def test_a_mail_that_was_taken_is_an_impression(services: Services) -> None:
     assert services.feedback.counts()["all"] == 0  # planned is not sent
     assert send(services).sent == 3
     rows = services.feedback.of(readers[0].id)
-    assert [(r.notice_id, r.position, r.propensity, r.channel, r.sure) for r in rows] == [
-        (second, 1, 1.0, "email", SURE["email"]), (first, 2, 0.25, "email", SURE["email"]),
-    ]  # fmt: skip
+    assert [(r.notice_id, r.position, r.propensity, r.channel, r.sure) for r in rows] == (
+        []  # a captured mail reaches nobody
+        if captured
+        else [(second, 1, 1.0, "email", SURE["email"]), (first, 2, 0.25, "email", SURE["email"])]
+    )
     assert services.feedback.of(readers[1].id) == []  # a discreet mail names no notice
     assert services.feedback.of(readers[2].id) == []  # nor does a text message show a list
 

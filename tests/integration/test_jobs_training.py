@@ -19,7 +19,7 @@ import structlog
 
 from api.jobs import training_apart, watching
 from api.jobs.notebook import Notes
-from api.jobs.training import STEPS, train_further, train_model
+from api.jobs.training import STEPS, published, readable, train_further, train_model
 from api.jobs.training_apart import AGAIN, HOURLY, Trainer, due, tick_train
 from api.settings import read_settings
 from api.wiring import Services, build
@@ -151,6 +151,45 @@ def test_who_leaves_while_it_trains_is_not_in_the_model(
     assert not {"id:3", "id:4", "id:5"} & set(found.users.names)
 
 
+def test_what_is_over_goes_on_teaching(services: Services) -> None:
+    made, _ = train_model(services)
+    for one in services.notices.pickable(NOW)[5:]:
+        services.notices.set_state(one.id, "expired", at=NOW)
+    assert len(readable(services)) == 5 and len(published(services)) == 60
+    assert all(one.content.body == "" for one in published(services))
+    again, _ = train_model(services)
+    assert (again.info.rows, again.info.items) == (made.info.rows, made.info.items)
+    assert again.item_vectors.tobytes() == made.item_vectors.tobytes()
+    before, after = (Clickthrough.of(*one.extras["clicks"]) for one in (made, again))
+    assert after.clicks.sum() == before.clicks.sum() > 0
+
+
+def test_only_residents_with_feedback_are_loaded(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    from api.jobs import training
+
+    for _ in range(5):
+        services.profiles.create(profile(), at=NOW)
+    asked: list[set[int]] = []
+    many = services.profiles.many
+    monkeypatch.setattr(
+        type(services.profiles), "many", lambda _self, ids: many(asked.append(set(ids)) or asked[-1])
+    )
+    monkeypatch.setattr(type(services.profiles), "batches", None)
+    training.train_model(services)
+    assert asked[0] == set(range(1, 25))
+
+
+def test_of_too_many_impressions_the_latest_count(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from api.jobs import training
+
+    monkeypatch.setattr(training, "_SHOWN_MOST", 7)
+    late = [FeedbackRow(1, n, "impression", NOW - n * HOUR / 60) for n in range(1, 10)]
+    services.feedback.record(late)
+    assert training._shown(services, NOW) == late[6::-1]
+
+
 def test_a_second_training_is_refused(services: Services) -> None:
     with services.models.training():
         for job in (train_model, train_further):
@@ -233,6 +272,26 @@ def test_what_is_due(
 ) -> None:
     info = None if trained is None else replace(small().info, trained_at=trained, full_at=full)
     assert due(Notes(**notes), info, NOW, NOW - 7 * HOUR) == wanted
+
+
+def test_a_clock_that_ran_ahead_once_holds_nothing_up() -> None:
+    night = NOW - 7 * HOUR
+    ahead = replace(small().info, trained_at=NOW + 3 * DAY, full_at=NOW + 3 * DAY)
+    assert due(Notes(), ahead, NOW, night) == "full"
+    later = Notes(partial_tried_at=NOW + 2 * DAY, refreshed_at=NOW + DAY)
+    mended = replace(ahead, trained_at=NOW - HOUR, full_at=NOW - HOUR)
+    assert due(later, mended, NOW, night) == "partial"
+    near = replace(ahead, trained_at=NOW + HOUR / 12, full_at=NOW + HOUR / 12)  # clocks of two machines
+    assert due(Notes(), near, NOW, night) is None
+
+
+def test_a_training_given_up_at_the_end_of_the_day_is_made_at_the_next_start(services: Services) -> None:
+    trainer = Trainer()
+    trainer.close()
+    assert tick_train(services, trainer) == {"full": 0, "partial": 0}
+    notes = services.notebook.read()
+    assert notes.full_tried_at is None and notes.said == ""
+    assert tick_train(services, Trainer()) == {"full": 1, "partial": 0}
 
 
 def test_a_night_is_local(services: Services) -> None:

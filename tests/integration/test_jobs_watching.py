@@ -30,7 +30,7 @@ from profiles.editions import NewEdition
 from profiles.feedback import FeedbackRow
 from profiles.samples import Samples
 from profiles.types import FollowedPlace, Pick, Reason
-from recommender.control import in_control
+from recommender.control import Comparison, in_control
 from recommender.monitor import BY_RULES, QUIET
 from tests.factories import NOW, new_notice, pick, profile
 from tests.models import small
@@ -131,7 +131,7 @@ def test_every_entrance_says_the_same(
         (said,) = doctor._model(services.settings)
     finally:
         console.options.now = ""
-    assert said.message.startswith(found.verdict.why) and (said.status == "ok") == (state == "fine")
+    assert said.message.startswith(found.verdict.why) and said.status == ("ok" if state == "fine" else "bad")
 
 
 def test_a_fall_back_is_logged_when_it_begins_and_ends(services: Services) -> None:
@@ -230,7 +230,7 @@ def test_a_model_that_is_worse_than_control_rests(sqlite: Database, tmp_path: Pa
     clock_of(services).at = NOW + REST + HOUR
     services.models.save(small(minutes=int((REST + HOUR).total_seconds() // 60)))
     found = watching.watch(services)
-    assert found.verdict.state == "fine" and found.notes.trial_from == NOW + REST
+    assert found.verdict.state == "fine" and found.notes.compared_from == NOW + REST
     # An editor need not wait.
     _set(services, resting_until=NOW + 30 * DAY)
     assert watching.view(services).verdict.state == "worse"
@@ -304,13 +304,84 @@ def test_feedback_samples_are_bounded(database: Database) -> None:
     rows = [FeedbackRow(n % 3 + 1, n, "impression" if n % 2 else "click", NOW + n * HOUR) for n in range(60)]
     FeedbackStore(database).record(rows)
     samples = Samples(database)
-    found = samples.feedback([1, 3], NOW + 6 * HOUR, most=1000)
+    found = samples.feedback([1, 3], NOW + 6 * HOUR, each=1000)
     assert [(row.profile_id, row.notice_id) for row in found] == [
         (row.profile_id, row.notice_id) for row in rows if row.profile_id != 2 and row.notice_id >= 6
     ]
-    assert len(samples.feedback([1, 2, 3], NOW, most=7)) == 7
+    latest = samples.feedback([1, 2, 3], NOW, each=7)  # everybody's latest
+    assert [row.notice_id for row in latest] == list(range(39, 60))
     acts = samples.acts_after(NOW + 10 * HOUR, most=5)
-    assert [row.notice_id for row in acts] == [12, 14, 16, 18, 20] and {row.kind for row in acts} == {"click"}
+    assert [row.notice_id for row in acts] == [50, 52, 54, 56, 58] and {row.kind for row in acts} == {"click"}
+
+
+def test_of_too_many_rows_the_latest_are_kept(database: Database) -> None:
+    """Also where they were stored in another order."""
+    from profiles.feedback import FeedbackStore
+
+    store = FeedbackStore(database)
+    rows = [FeedbackRow(1, n, "click", NOW + n * HOUR) for n in range(9)]
+    shown = [replace(row, kind="impression", propensity=0.5 if row.notice_id % 2 else 1.0) for row in rows]
+    store.record([*rows[::-1], *shown[::-1]])
+    assert store.training_rows(limit=3) == rows[6:] and store.training_rows() == rows
+    assert store.impressions(NOW, limit=3) == shown[6:] and store.impressions(NOW) == shown
+    assert store.impressions(NOW, explored=True) == shown[1::2]
+
+
+def test_who_lets_themselves_be_observed(database: Database) -> None:
+    from profiles.feedback import FeedbackStore
+    from profiles.store import ProfileStore
+
+    store = ProfileStore(database)
+    on, off, quiet = (store.create(profile(personalised=wish), at=NOW)[0].id for wish in (True, False, True))
+    FeedbackStore(database).record([FeedbackRow(who, 1, "open", NOW) for who in (on, off, 999)])
+    FeedbackStore(database).record([FeedbackRow(quiet, 1, "impression", NOW)])
+    assert Samples(database).still_observed([off, on, quiet, 999]) == {on}
+    assert Samples(database).still_observed([]) == set()
+
+
+def test_a_busy_city_is_compared_all_the_same(
+    sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much the first residents read, both groups are measured, each by its own limit."""
+    services = joined(sqlite, tmp_path, control_share=0.2)
+    services.models.save(small())
+    crowd(services, rate=0.1, control_rate=0.1)
+    busy = [one for batch in services.profiles.batches() for one in batch][:40]
+    many = [FeedbackRow(one.id, 100 + n, "impression", NOW - HOUR) for one in busy for n in range(100)]
+    services.feedback.record(many)
+    monkeypatch.setattr(watching, "MOST_PEOPLE", 50)
+    monkeypatch.setattr(watching, "MOST_EACH", 30)
+    compared = watching.measure(services, NOW).comparison
+    assert compared is not None and compared.people == (50, 50) and compared.verdict != "too few"
+
+
+def test_a_sample_is_from_all_over() -> None:
+    people = [replace(profile(), id=n) for n in range(100)]
+    assert [one.id for one in watching._spread(people, 4)] == [0, 25, 50, 75]
+    assert watching._spread(people, 100) == people == watching._spread(people, 1000)
+
+
+def test_many_looks_do_not_make_a_model_worse() -> None:
+    """A difference that one look in forty shows by chance is shown, but nothing follows from it."""
+    clear = Comparison(0.03, 0.12, -0.09, -0.14, -0.05, (400, 100), "worse")
+    faint = Comparison(0.08, 0.12, -0.04, -0.075, -0.005, (400, 100), "worse")
+    assert watching.surely_worse(clear) and not watching.surely_worse(faint)
+    assert not watching.surely_worse(replace(clear, verdict="too few"))
+
+
+def test_what_is_over_counts_as_released(services: Services) -> None:
+    ids = services.notices.add([new_notice(f"n{n}", **TAX) for n in range(4)], at=NOW - 2 * DAY)
+    services.notices.set_state(ids[0], "expired", at=NOW - DAY)
+    found = watching.measure(services, NOW)
+    assert found.coverage[7].whole == 4
+
+
+def test_few_people_are_no_figure(sqlite: Database, tmp_path: Path) -> None:
+    services = joined(sqlite, tmp_path, control_share=0.2)
+    crowd(services, rate=0.5, control_rate=0.5, count=30)
+    compared = watching.watch(services).notes.measures
+    assert compared and compared.comparison and compared.comparison.verdict == "too few"
+    assert not [name for name in figures_of(services) if "click_rate" in name]
 
 
 def test_measuring_waits_an_hour(services: Services) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from api.ops import migrate as migrating
 from feeds.kernel.db import Database, metadata
+from profiles.feedback import SURE, FeedbackStore
 
 
 def _differences(database: Database) -> list[object]:
@@ -28,11 +31,34 @@ def test_migrating_twice_changes_nothing(database: Database) -> None:
 
 
 def test_down_and_up_again(database: Database) -> None:
-    with database.engine.connect() as connection:
-        config = migrating._config()
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-        connection.commit()
+    _go(database, command.downgrade, "base")
     assert migrating.current(database) is None
     migrating.migrate(database)
     assert _differences(database) == []
+
+
+def test_feed_impressions_of_before_are_as_sure_as_those_of_now(database: Database) -> None:
+    """A fetched entry was seen with 0.3, whenever it was fetched; what somebody did is certain."""
+    _go(database, command.downgrade, "0002")
+    names = "profile_id, notice_id, kind, at, channel, position, propensity, simulated"
+    with database.write() as connection:
+        for kind, channel in (("impression", "feed"), ("click", "feed"), ("like", "web")):
+            values = f"1, 1, '{kind}', 0, '{channel}', 1, 1.0, {'0' if _is_sqlite(database) else 'FALSE'}"
+            connection.exec_driver_sql(f"INSERT INTO feedback ({names}) VALUES ({values})")
+    migrating.migrate(database)
+    found = {(row.kind, row.channel): row.sure for row in FeedbackStore(database).of(1)}
+    sure = found.pop(("impression", "feed"))
+    assert sure == SURE["feed"]
+    assert set(found.values()) == {1.0}
+
+
+def _go(database: Database, step: Callable[..., None], to: str) -> None:
+    with database.engine.connect() as connection:
+        config = migrating._config()
+        config.attributes["connection"] = connection
+        step(config, to)
+        connection.commit()
+
+
+def _is_sqlite(database: Database) -> bool:
+    return database.dialect == "sqlite"

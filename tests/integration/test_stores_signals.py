@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,9 +14,12 @@ import pytest
 from feeds.catalogue.tagging import Tag
 from feeds.kernel.db import Database
 from feeds.kernel.errors import NotFoundError, UsageError
-from profiles.feedback import KEEP, KEEP_SHOWN, SAME_SHOWING, FeedbackRow, FeedbackStore, Tally
+from profiles import feedback as feedback_module
+from profiles.editions import EditionStore, NewEdition
+from profiles.feedback import KEEP, KEEP_SHOWN, SAME_SHOWING, FeedbackRow, FeedbackStore, KindCount
 from profiles.store import ProfileStore
 from profiles.taste import MOST_TAGS, TasteStore, TasteTag, learn
+from profiles.types import Pick, Reason
 from tests.factories import NOW, profile
 
 HOUR = timedelta(hours=1)
@@ -58,7 +62,7 @@ def test_rows_come_back_as_they_were_told(store: FeedbackStore, people: list[int
     store.record([])
     assert store.of(people[0]) == rows[:2]
     assert store.of(people[1]) == rows[2:]
-    assert store.training_rows() == rows[1:]
+    assert store.training_rows() == [rows[2], rows[1]]  # oldest first
     assert store.counts() == {"all": 3, "simulated": 1}
 
 
@@ -72,13 +76,66 @@ def test_impressions_come_since_an_instant_in_order(store: FeedbackStore, people
 
 def test_the_same_showing_within_a_day_is_one(store: FeedbackStore, people: list[int]) -> None:
     one, two, off = people
-    first = [shown(one, 1), shown(one, 1, position=9), shown(one, 1, channel="web"), shown(two, 1)]
-    assert store.record_shown([*first, shown(off, 1), shown(10**6, 1)]) == 3
-    assert store.record_shown([shown(one, 1, at=NOW + SAME_SHOWING - HOUR), shown(one, 2)]) == 1
-    assert store.record_shown([shown(one, 1, at=NOW + SAME_SHOWING)]) == 1
+    web = {"channel": "web"}
+    first = [shown(one, 1, **web), shown(one, 1, position=9, **web), shown(one, 1), shown(two, 1, **web)]
+    assert store.record_shown([*first, shown(off, 1, **web), shown(10**6, 1, **web)]) == 3
+    again = shown(one, 1, at=NOW + SAME_SHOWING - HOUR, **web)
+    assert store.record_shown([again, shown(one, 2, **web)]) == 1
+    assert store.record_shown([shown(one, 1, at=NOW + SAME_SHOWING, **web)]) == 1
     assert store.record_shown([]) == 0
-    assert [row.position for row in store.of(one) if row.channel == "feed" and row.notice_id == 1] == [3, 3]
+    assert [row.position for row in store.of(one) if row.channel == "web" and row.notice_id == 1] == [3, 3]
     assert store.of(off) == []
+
+
+def test_an_entry_of_a_feed_is_shown_once_however_long_it_stands(
+    store: FeedbackStore, people: list[int]
+) -> None:
+    """Every new edition serves the whole shelf again; a reader shows only what is new."""
+    one, day = people[0], 24 * HOUR
+    assert store.record_shown([shown(one, n) for n in range(50)]) == 50
+    assert store.record_shown([shown(one, n, at=NOW + 3 * day) for n in range(3, 53)]) == 3
+    assert store.record_shown([shown(one, 3, at=NOW + 3 * day, channel="web")]) == 1
+
+
+def test_what_waited_is_left_out_once_the_shelf_moved_on(
+    store: FeedbackStore, people: list[int], database: Database
+) -> None:
+    one, two, _ = people
+    editions = EditionStore(database)
+    picks = (Pick(1, 1, "new", (Reason("citywide"),)),)
+    editions.append([NewEdition(one, "daily", picks, NOW, 0)])
+    seen = {one: editions.shelf_version(one), two: 0}
+    assert store.record_shown([shown(one, 1), shown(two, 1)], seen) == 2
+    editions.touch(one)
+    assert store.record_shown([shown(one, 2), shown(two, 2)], seen) == 1
+    assert [row.notice_id for row in store.of(one)] == [1]
+
+
+def test_nothing_comes_in_while_somebody_leaves(
+    store: FeedbackStore, people: list[int], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes impressions has seen that they may: who clears or erases it all waits for them."""
+    profiles, reached = ProfileStore(database), threading.Event()
+    insert = feedback_module._insert
+
+    def slow(connection: object, rows: object) -> None:
+        reached.set()
+        time.sleep(0.3)
+        insert(connection, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("profiles.feedback._insert", slow)
+
+    def clear(leave: Callable[[int], object], number: int) -> Callable[[], None]:
+        def job() -> None:
+            assert reached.wait(5)
+            leave(number)
+
+        return job
+
+    for number, leave in ((people[0], store.forget), (people[1], profiles.erase)):
+        reached.clear()
+        together(lambda number=number: store.record_shown([shown(number, 1)]), clear(leave, number))
+        assert store.of(number) == []
 
 
 def test_the_latest_acts_of_many(store: FeedbackStore, people: list[int]) -> None:
@@ -91,21 +148,25 @@ def test_the_latest_acts_of_many(store: FeedbackStore, people: list[int]) -> Non
     assert store.recent([]) == {}
 
 
-def test_tallies_count_shows_and_people(store: FeedbackStore, people: list[int]) -> None:
+def test_what_is_held_is_counted_by_kind(store: FeedbackStore, people: list[int]) -> None:
     one, two, _ = people
-    store.record(
-        [
-            shown(one, 1), shown(two, 1, sure=0.5), shown(one, 2), shown(one, 1, at=NOW - HOUR),
-            FeedbackRow(one, 1, "open", NOW, "feed"), FeedbackRow(one, 1, "click", NOW, "feed"),
-            FeedbackRow(two, 1, "open", NOW, "web"), FeedbackRow(two, 1, "like", NOW, "web"),
-            shown(two, 2, simulated=True),
-        ]
-    )  # fmt: skip
-    assert store.tallies(NOW) == [
-        Tally(1, "feed", 2, pytest.approx(0.8), 1), Tally(1, "web", 0, 0.0, 1),
-        Tally(2, "feed", 1, pytest.approx(0.3), 0),
-    ]  # fmt: skip
-    assert store.tallies(NOW + HOUR) == []
+    acts = [FeedbackRow(one, 1, "open", NOW - HOUR), FeedbackRow(one, 2, "open", NOW)]
+    store.record([*acts, shown(one, 1), FeedbackRow(one, 1, "like", NOW + HOUR)])
+    expected = [KindCount("open", 2, NOW - HOUR), KindCount("impression", 1, NOW)]
+    assert store.kinds(one) == [expected[0], expected[1], KindCount("like", 1, NOW + HOUR)]
+    assert store.kinds(two) == []
+
+
+def test_what_was_said_is_found_behind_any_number_of_acts(store: FeedbackStore, people: list[int]) -> None:
+    one = people[0]
+    saves = [FeedbackRow(one, n, "save", NOW - n * HOUR) for n in (3, 1, 2)]
+    again = FeedbackRow(one, 3, "save", NOW)
+    store.record([*saves, again])
+    store.record([FeedbackRow(one, n % 9, "open", NOW + n * HOUR) for n in range(5100)])
+    assert store.saved(one) == [3, 1, 2]
+    assert store.opinions(one) == {3: [saves[0], again], 1: [saves[1]], 2: [saves[2]]}
+    assert store.opinions(one, [1, 5]) == {1: [saves[1]]}
+    assert (store.saved(people[1]), store.opinions(people[1])) == ([], {})
 
 
 def test_old_rows_are_trimmed_each_kind_at_its_age(
@@ -117,9 +178,11 @@ def test_old_rows_are_trimmed_each_kind_at_its_age(
         shown(one, 1, at=NOW - KEEP_SHOWN),
         FeedbackRow(one, 1, "open", NOW - KEEP),
         FeedbackRow(one, 2, "open", NOW - KEEP_SHOWN - HOUR),
+        FeedbackRow(one, 3, "save", NOW - 2 * KEEP),  # what they said stays until they take it back
+        FeedbackRow(one, 4, "hide", NOW - 2 * KEEP),
     ]
     store.record([shown(one, n, at=NOW - KEEP_SHOWN - HOUR) for n in range(3)])
-    store.record([FeedbackRow(one, n, "like", NOW - KEEP - HOUR) for n in range(2)])
+    store.record([FeedbackRow(one, n, "click", NOW - KEEP - HOUR) for n in range(2)])
     store.record(kept)
     assert store.trim(NOW) == 5
     assert store.trim(NOW) == 0

@@ -113,10 +113,27 @@ def test_the_page_says_everything_that_is_held(
     assert page.css("svg[aria-hidden=true]") and not page.css("svg:not([aria-hidden])")
 
 
-def test_a_stranger_sees_none_of_it(made: Services, me: TestClient) -> None:
+def test_a_stranger_sees_none_of_it(made: Services, me: TestClient, joined: joining.Joined) -> None:
+    """Neither who has not entered, nor another resident on pages of their own."""
     for path in ("/me/model", "/me/saved"):
-        assert visitor(made).get(path).headers["location"] == "/me/enter"
+        answer = visitor(made).get(path)
+        assert answer.headers["location"] == "/me/enter" and not answer.text
         assert me.get(path).headers["cache-control"] == "private, no-store"
+    first = joined.profile
+    made.taste.set(first.id, "theme:0805", 2.0)
+    number = likable(made, first)[0]
+    say(me, number, "save")
+    other = joining.join(made, Profile(0, NOW, roles=("citizen",), places=(FollowedPlace("sl03"),)))
+    stranger = visitor(made)
+    submit(stranger, f"/me/enter/{other.manage_secret}", "/me/enter")
+    assert 'id="tag-theme-0805"' in me.get("/me/model").text
+    assert 'id="tag-theme-0805"' not in stranger.get("/me/model").text
+    assert f'id="n{number}"' in me.get("/me/saved").text
+    assert f'id="n{number}"' not in stranger.get("/me/saved").text
+    deleting = {"tag": "theme:0805", "do": "delete"}
+    stranger.post("/me/taste", data=fields(stranger.get("/me/model").text, "/me/taste") | deleting)
+    assert TasteTag("theme:0805", 2.0, own=True) in made.taste.of(first.id)
+    assert json.loads(stranger.get("/me/export").text)["taste"] == []
 
 
 def test_a_tag_is_set_stronger_weaker_deleted_and_allowed_again(
@@ -491,6 +508,18 @@ def test_export_holds_taste_and_model(made: Services, me: TestClient, joined: jo
     trained(made, joined.profile)
     held = json.loads(me.get("/me/export").text)
     assert held["taste"] and held["model"]["identity"] and held["feedback"]
+
+
+def test_a_saved_notice_is_found_behind_five_thousand_acts(
+    made: Services, me: TestClient, joined: joining.Joined
+) -> None:
+    number = likable(made, joined.profile)[0]
+    made.feedback.record([FeedbackRow(joined.profile.id, number, "save", NOW - timedelta(days=600))])
+    rows = [FeedbackRow(joined.profile.id, 1 + n % 90, "open", NOW) for n in range(5100)]
+    made.feedback.record(rows)
+    assert holding.saved(made, joined.profile) == [number]
+    assert holding.said(made, joined.profile)[number].saved
+    assert f'id="n{number}"' in me.get("/me/saved").text
 
 
 def test_five_thousand_acts_and_forty_tags_still_make_a_page(

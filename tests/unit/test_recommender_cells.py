@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiles.types import FollowedPlace, Profile
-from recommender.blend import PARTS, Asked, Prepared, ask, prepare, score_all
+from recommender.blend import PARTS, ask, prepare, score_all
 from recommender.candidates import pool
 from recommender.cells import cells
 from recommender.clickthrough import Clickthrough
 from recommender.select import choose
-from recommender.types import Candidate, Floats, Ints, Weights
+from recommender.types import Candidate, Weights
 from tests.unit.recommender_world import (
     DAY,
     HOUR,
@@ -30,7 +30,6 @@ from tests.unit.recommender_world import (
     person,
     picks,
     ready,
-    shelf,
     street,
 )
 from tests.unit.test_recommender_model import library, model
@@ -156,23 +155,6 @@ def test_of_many_alike_some_wait_but_the_newest_first_do_not() -> None:
     found = [*alike, other, tail]
     assert ids(picks(wish, found))[:2] == [1, 9]
     assert ids(picks(replace(wish, personalised=False), found))[:2] == [1, 2]
-
-
-class Backwards:
-    """A ranker that turns everything round."""
-
-    def rerank(self, asked: Asked, columns: Ints, values: Floats, ready: Prepared) -> Floats:
-        parts = cells(asked, np.repeat(np.arange(len(columns)), columns.shape[1]), columns.ravel(), ready)
-        assert parts.total.shape == (columns.size,)
-        return np.tile(np.arange(columns.shape[1], dtype=np.float32) * 5, (len(columns), 1))
-
-
-def test_a_reranker_orders_the_best_anew_but_not_for_who_switched_off() -> None:
-    found = [candidate(n, "theme:0402", fresh_at=NOW - n * DAY, agency=f"a{n}") for n in range(1, 4)]
-    prepared = prepare(pool(found, city()), Weights(), NOW, None, Backwards())
-    people = [person(1, interests=("theme:0402",)), person(2, interests=("theme:0402",), personalised=False)]
-    made = choose(people, {1: shelf(1), 2: shelf(2)}, prepared, NOW)
-    assert [ids(list(one.picks)) for one in made] == [[3, 2, 1], [1, 2, 3]]
 
 
 def test_thousands_of_profiles_are_chosen_for_like_one_by_one() -> None:

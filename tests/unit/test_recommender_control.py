@@ -20,7 +20,6 @@ from recommender.control import (
     Group,
     compare,
     in_control,
-    newest_first,
     spared,
     tally,
     wilson,
@@ -83,12 +82,6 @@ def test_who_is_spared(changes: dict[str, Any]) -> None:
     assert spared(person(1, **changes), city())
     assert not any(held(n, share=1.0, **changes) for n in range(500))
     assert not spared(person(1, roles=("citizen",)), city())
-
-
-def test_newest_stand_first() -> None:
-    order = newest_first(3, 4)
-    assert order.tolist() == [[4, 3, 2, 1]] * 3
-    assert newest_first(0, 4).shape == (0, 4)
 
 
 def groups(rates: tuple[float, float], people: int, shows: int = 40, spread: float = 0.0) -> list[Group]:

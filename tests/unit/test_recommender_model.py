@@ -75,8 +75,10 @@ def test_residents_are_what_they_declared_and_themselves_only_if_known_well() ->
     one = person(7, roles=("citizen",), places=(FollowedPlace("sl0101"),), interests=("theme:0402",))
     names = {"role:citizen", "place:sl0101", "place:sl01", "place:sl", "place:cn", "interest:theme:0402"}
     assert user_features(one, ABOVE) == names
-    assert set(user_space([one], ABOVE).columns) == names
-    space = user_space([one], ABOVE, [7])
+    assert user_features(replace(one, interests=("word:独有词语",)), ABOVE) == names - {"interest:theme:0402"}
+    five = [replace(one, id=n) for n in range(7, 12)]
+    assert not len(user_space(five[1:], ABOVE, city().is_sensitive))  # four might be found out
+    space = user_space(five, ABOVE, city().is_sensitive, [7])
     assert set(space.columns) == names | {"id:7"}
     assert user_matrix([one, person(8)], ABOVE, space).getnnz(axis=1).tolist() == [7, 0]
 

@@ -20,7 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feeds.kernel.errors import ConflictError, NotFoundError, UsageError
+from recommender import model_file
 from recommender.model_file import KEPT, ModelShelf
+from recommender.model_name import is_version, name_without
 from tests.factories import NOW
 from tests.models import same, small
 
@@ -253,13 +255,79 @@ def test_residents_go_out_of_vectors_and_extras(tmp_path: Path) -> None:
     saved = [shelf.save(small(minutes=n, extras={"history": history})) for n in range(3)]
     shelf.rollback()
     assert shelf.forget(["id:9"]) == 3 and shelf.forget(["id:9"]) == 0 and shelf.forget(["id:7"]) == 3
-    assert shelf.current() == saved[1] + "xx" and len(shelf.versions()) == 3
+    assert shelf.current() == saved[1] + "x002" and len(shelf.versions()) == 3
     found = shelf.load_current()
     assert found is not None and found.residents() == {"id:8"}
     facts, arrays = found.extras["history"]
     assert facts["residents"] == [] and arrays["state"].shape == (0, 2) and arrays["common"].shape == (3,)
     text = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"id:7" not in text and b"id:9" not in text
+
+
+def test_a_name_does_not_grow_with_every_one_who_is_forgotten(tmp_path: Path) -> None:
+    shelf = ModelShelf(tmp_path)
+    base = small()
+    users = type(base.users).of(f"id:{n}" for n in range(300))
+    arrays = {"user_vectors": np.zeros((300, 4), np.float32), "user_biases": np.zeros(300, np.float32)}
+    first = shelf.save(replace(base, users=users, **arrays))
+    for n in range(300):
+        assert shelf.forget([f"id:{n}"]) == 1
+    assert shelf.current() == f"{first}x300" and shelf.versions() == [f"{first}x300"]
+    found = shelf.load_current()
+    assert found is not None and found.residents() == frozenset()
+    assert shelf.save(small()) == first.replace("-000", "-001")
+
+
+def test_a_version_of_an_earlier_release_is_still_named(tmp_path: Path) -> None:
+    assert is_version("20261012T000000Z-000pxx") and not is_version("20261012T000000Z-000y")
+    assert name_without("20261012T000000Z-000pxx") == "20261012T000000Z-000px001"
+    assert name_without("20261012T000000Z-000x999") == "20261012T000000Z-000x1000"
+    assert is_version("20261012T000000Z-000x1000")
+    with pytest.raises(ValueError, match="names no version"):
+        name_without("current")
+
+
+def test_forgetting_builds_only_the_models_that_name_somebody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = ModelShelf(tmp_path)
+    shelf.save(small())
+    shelf.save(small(minutes=1, extras={"history": ({"residents": ["id:70"]}, {})}))
+    built: list[str] = []
+    real = model_file.decode
+    monkeypatch.setattr(
+        model_file, "decode", lambda version, *rest: built.append(version) or real(version, *rest)
+    )
+    assert shelf.forget(["id:70"]) == 1 and len(built) == 1
+    assert shelf.forget(["id:99"]) == 0 and len(built) == 1
+
+
+def test_a_list_of_versions_builds_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = ModelShelf(tmp_path)
+    first, second, third = (shelf.save(small(minutes=n)) for n in range(3))
+    monkeypatch.setattr(model_file, "decode", None)
+    (tmp_path / f"{second}.npz").write_bytes(b"")
+    (tmp_path / f"{third}.json").unlink()
+    info = shelf.info(first)
+    assert info is not None and (info.version, info.rows) == (first, 60)
+    assert shelf.info(first) is info and shelf.info(second) is None and shelf.info(third) is None
+
+
+def test_a_look_during_a_rename_sees_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one in use gets another name between the look at `current` and the reading of its files."""
+    version = ModelShelf(tmp_path).save(small())
+    reader = ModelShelf(tmp_path)
+    real, looks = reader._pointer, list[str | None]()
+
+    def pointer() -> str | None:
+        looks.append(real())
+        if len(looks) == 1:
+            ModelShelf(tmp_path).forget(["id:7"])
+        return looks[-1]
+
+    monkeypatch.setattr(reader, "_pointer", pointer)
+    found = reader.look()
+    assert (found.state, found.current) == ("", version + "x001") and found.model is not None
 
 
 def test_who_was_erased_while_training_is_not_saved(tmp_path: Path) -> None:
@@ -300,8 +368,7 @@ def test_writers_and_readers_at_once_see_only_whole_models(tmp_path: Path) -> No
         own = ModelShelf(tmp_path)
         while not stop.is_set():
             found = own.look()
-            # A version may be dropped between the look at `current` and the reading of its file.
-            if found.model is None and found.state != "missing":
+            if found.model is None or found.state:
                 wrong.append(found.problem)
 
     threads = [threading.Thread(target=write), *(threading.Thread(target=read) for _ in range(3))]

@@ -90,7 +90,7 @@ def test_every_verdict_is_whole(
         info, found, "A sentence.", NOW, LIMITS if checked else None, known_tags=known,
         resting_until=None if rest is None else NOW + rest * HOUR,
     )  # fmt: skip
-    assert verdict.state in get_args(State) and verdict.why.endswith(".") and verdict.zh
+    assert verdict.state in get_args(State) and verdict.why.endswith(".") and verdict.zh.endswith("。")
     assert verdict.usable == (verdict.state not in BY_RULES) and verdict.alarm == (verdict.state not in QUIET)
     assert verdict.sentence("zh") == verdict.zh and verdict.sentence("en") == verdict.why
     if not has:
@@ -101,6 +101,11 @@ def test_a_model_of_another_city_is_not_used() -> None:
     info = replace(INFO, trained_at=NOW)
     assert judge(info, "", "", NOW, LIMITS, known_tags=0.49).state == "mismatched"
     assert judge(info, "", "", NOW, LIMITS, known_tags=0.5).state == "fine"
+
+
+def test_both_languages_say_until_when_it_rests() -> None:
+    found = judge(replace(INFO, trained_at=NOW), "", "", NOW, LIMITS, resting_until=NOW + DAY)
+    assert found.state == "worse" and "2026-10-13 02:00 UTC" in found.zh and "2026-10-13 02:00" in found.why
 
 
 def test_the_ranker_is_said() -> None:

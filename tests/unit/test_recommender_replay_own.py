@@ -53,6 +53,21 @@ def test_feedback_becomes_a_log() -> None:
     assert (np.diff(log.event_time) >= 0).all()
 
 
+def test_an_event_stands_where_it_happened_and_later_words_do_not_move_it() -> None:
+    who = [person(7)]
+    rows = [
+        act(7, 1, after=2), act(7, 1, "like", after=9), act(7, 1, "hide", after=60),
+        act(7, 2, after=3), act(7, 2, "hide", after=8),
+        act(7, 3, after=4), act(7, 3, "rating", after=30, value=1.0),
+    ]  # fmt: skip
+    log = log_of(rows, who, notices(), city())
+    at = [int((NOW + n * DAY).timestamp()) for n in (2, 4, 9)]
+    assert [log.items[i] for i in log.event_item] == ["1", "3"] and log.event_time.tolist() == at[:2]
+    assert [log.items[i] for i in log.kept_item] == ["1"] and log.kept_time.tolist() == at[2:]
+    early = log_of([row for row in rows if row.at <= NOW + 10 * DAY], who, notices(), city())
+    assert early.event_time.tolist() == log.event_time.tolist()
+
+
 def test_simulated_events_are_said() -> None:
     rows = [act(7, 1, simulated=True), act(7, 2, after=3)]
     assert log_of(rows, [person(7)], notices(), city()).remarks == ("1 of 2 events are simulated.",)

@@ -71,25 +71,6 @@ def test_serving_says_the_same_of_a_pair_as_training(learner: Learner, served: S
             assert np.allclose(mine[:, column], one.x[:, column], rtol=1e-3, atol=1e-4), name
 
 
-def test_the_mix_follows_how_much_is_known_and_keeps_the_scale(learner: Learner, served: Served) -> None:
-    stage, items = _stage(learner, served)
-    known = [0, 5, 50]
-    people = [Recent(_recent(learner, 1).events, ("role:r1",), (), n) for n in known]
-    columns = np.tile(np.arange(len(items)), (3, 1))
-    values = np.random.default_rng(0).normal(3, 2, columns.shape).astype(np.float32)
-    values[:, -1] = -np.inf
-    x = stage.features(people, columns, np.zeros(columns.shape, dtype=np.float32))
-    totals = stage.totals(people, x, values)
-    inside = np.isfinite(values)
-    assert np.array_equal(np.isfinite(totals), inside)
-    assert np.allclose(totals[0][inside[0]], values[0][inside[0]], atol=1e-4)
-    ranked = served.ranker.scores(x[2])
-    assert np.array_equal(np.argsort(-totals[2][:-1], kind="stable"), np.argsort(-ranked[:-1], kind="stable"))
-    for row in range(3):
-        assert totals[row][inside[row]].mean() == pytest.approx(values[row][inside[row]].mean(), abs=1e-3)
-        assert totals[row][inside[row]].std() == pytest.approx(values[row][inside[row]].std(), rel=1e-3)
-
-
 def test_reasons_are_what_the_trees_added(learner: Learner, served: Served) -> None:
     stage, items = _stage(learner, served)
     columns = np.arange(len(items))[None, :]
@@ -154,7 +135,7 @@ def test_odd_residents_and_clocks_have_finite_scores(learner: Learner, served: S
         values = np.zeros(columns.shape, dtype=np.float32)
         x = stage.features(people, columns, values)
         assert np.isfinite(x).all()
-        assert np.isfinite(stage.totals(people, x, values)).all()
+        assert np.isfinite(served.ranker.scores(x.reshape(-1, len(NAMES)))).all()
     empty = served.scene(np.zeros(0, np.int64), [], [], [], np.zeros(0, np.int64), 0)
     assert empty.features(people, np.zeros((3, 0), np.int64), np.zeros((3, 0), np.float32)).shape == (
         3,

@@ -93,6 +93,23 @@ def test_a_like_moves_a_model_more_than_an_open() -> None:
     assert score("like") != score("open")
 
 
+def test_what_one_alone_declared_or_typed_is_in_no_model() -> None:
+    secret = replace(people()[0], interests=("theme:0402", "word:王小明离婚", "theme:1706"))
+    rare = [replace(one, interests=(*one.interests, "theme:1706")) for one in people()[1:19]]
+    few = [replace(one, interests=(*one.interests, "life:moving")) for one in people()[19:23]]
+    everybody = [secret, *rare, *few, *people()[23:]]
+    assert city().is_sensitive("theme:1706")
+
+    def names(who: list[Profile]) -> set[str]:
+        made = train(clicks(), who, library(), city(), seed=3, now=NOW, epochs=1)
+        return {name for name in made.users.names if not name.startswith("id:")}
+
+    found = names(everybody)
+    assert found == {"role:citizen", *(f"interest:theme:{theme}" for theme in THEMES)}  # 19 and 4 are too few
+    one_more = replace(people()[39], interests=("theme:1706",))
+    assert "interest:theme:1706" in names([*everybody[:39], one_more])
+
+
 # The clock
 
 
@@ -173,6 +190,8 @@ def test_the_held_out_week_is_measured_on_real_feedback_only() -> None:
     assert found["ndcg10_learned"] > found["ndcg10_newest"] + 0.1  # they open what they follow
     assert found["ndcg10_gain"] == pytest.approx(found["ndcg10_learned"] - found["ndcg10_newest"])
     assert 0 < found["ndcg10_gain_se"] < 0.2
+    imported = [replace(one, archive=one.id % 8 == 0) for one in week]  # these are not of that week
+    assert held_out(rows, people(), [*imported, *old], city(), seed=3, now=NOW)["held_out_candidates"] == 105
     made_up = [replace(row, simulated=True) for row in rows]
     assert held_out(made_up, people(), [*week, *old], city(), seed=3, now=NOW) == {}
     assert held_out(rows[:60], people(), [*week, *old], city(), seed=3, now=NOW) == {}
@@ -199,7 +218,11 @@ def test_lists_that_somebody_chose_from_are_counted() -> None:
     # One chose 2 from {1, 2}; nothing of the next day; 2 chose nothing shown; 3 had nothing to choose from.
     assert impression_groups(acts, rows, day) == (1, 1)
     assert impression_groups([replace(one, simulated=True) for one in acts], rows, day) == (0, 0)
-    made, said, facts = train_ranker(acts, rows, day)
-    assert made is None and "too few" in said and str(MIN_GROUPS) in said and str(MIN_GROUP_PEOPLE) in said
+    made, said, facts = train_ranker(acts, rows, people(), library(), city(), now=NOW, seed=1)
+    assert made == {} and "too few" in said
+    assert str(MIN_GROUPS) in said and str(MIN_GROUP_PEOPLE) in said
     assert facts == {"ranker_groups": 1.0, "ranker_people": 1.0}
-    assert train_ranker([], [], day)[2] == {"ranker_groups": 0.0, "ranker_people": 0.0}
+    assert train_ranker([], [], [], [], city(), now=NOW, seed=1)[2] == {
+        "ranker_groups": 0.0,
+        "ranker_people": 0.0,
+    }

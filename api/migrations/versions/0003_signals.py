@@ -30,6 +30,8 @@ def upgrade() -> None:
     # Plain ALTER TABLE on both databases: nothing is copied, however large the tables are.
     op.add_column("feedback", sa.Column("value", sa.Float(), server_default="0", nullable=False))
     op.add_column("feedback", sa.Column("sure", sa.Float(), server_default="1", nullable=False))
+    # Impressions of before are fetched feeds; ``profiles.feedback.SURE`` says how sure those are.
+    op.execute("UPDATE feedback SET sure = 0.3 WHERE kind = 'impression' AND channel = 'feed'")
     op.add_column("notice", sa.Column("prominence", sa.SmallInteger(), server_default="0", nullable=False))
     op.drop_index("ix_feedback_profile_id", table_name="feedback")
     op.create_index("ix_feedback_profile", "feedback", ["profile_id", "kind", "at"], unique=False)

@@ -139,7 +139,7 @@ def vocabulary(request: Request) -> VocabularyOut:
 
 @router.post("/profiles", status_code=201, responses=_REFUSED)
 @may(Access.PUBLIC, bearer=True)
-def createprofile_out(request: Request, response: Response, wanted: JoinIn) -> JoinedOut:
+def create_profile(request: Request, response: Response, wanted: JoinIn) -> JoinedOut:
     """Join: create a profile and its feed address. Both secrets are shown this once."""
     services = services_of(request)
     wish = _wish(request, wanted)
@@ -159,7 +159,7 @@ def createprofile_out(request: Request, response: Response, wanted: JoinIn) -> J
 
 @router.get("/profile", responses=BEARER)
 @may(Access.MANAGE, bearer=True)
-def getprofile_out(request: Request, response: Response) -> ProfileOut:
+def get_profile(request: Request, response: Response) -> ProfileOut:
     """The choices that are held."""
     response.headers["cache-control"] = "no-store"
     return profile_out(profile_of(request))
@@ -167,7 +167,7 @@ def getprofile_out(request: Request, response: Response) -> ProfileOut:
 
 @router.put("/profile", responses=BEARER)
 @may(Access.MANAGE, bearer=True)
-def putprofile_out(request: Request, wanted: ChoicesIn) -> ProfileOut:
+def put_profile(request: Request, wanted: ChoicesIn) -> ProfileOut:
     """Replace the choices."""
     old = profile_of(request)
     wish = replace(_wish(request, wanted), id=old.id, created_at=old.created_at)
@@ -176,7 +176,7 @@ def putprofile_out(request: Request, wanted: ChoicesIn) -> ProfileOut:
 
 @router.delete("/profile", status_code=204, responses=BEARER)
 @may(Access.MANAGE, bearer=True)
-def deleteprofile_out(request: Request) -> Response:
+def delete_profile(request: Request) -> Response:
     """Erase the profile and all that hangs on it."""
     joining.erase(services_of(request), profile_of(request).id)
     return Response(status_code=204)

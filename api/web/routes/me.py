@@ -283,7 +283,7 @@ def _picks(request: Request, profile: Profile) -> list[dict[str, Any]]:
     notices = services.notices.many(pick.notice_id for pick in picks)
     if not profile.personalised:
         picks = plainly(picks, notices)
-    said, fixed = holding.said(services, profile), holding.fixed(services, profile)
+    said, fixed = holding.said(services, profile, set(notices)), holding.fixed(services, profile)
     shown = []
     for pick in picks:
         notice = notices.get(pick.notice_id)
@@ -352,7 +352,7 @@ def _show_settings(request: Request, *, status: int = 200, **more: Any) -> Respo
         profile=profile,
         channels=channels,
         hours=list(HOURS),
-        events=len(services.feedback.of(profile.id)),
+        events=holding.counts(services, profile).total,
         tab="settings",
         **values,
     )

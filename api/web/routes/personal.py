@@ -56,7 +56,7 @@ def _buttons(
 ) -> dict[int, opinionview.Opinions]:
     """What the holder, who has also entered by the manage link, can say of each entry."""
     services, words = services_of(request), words_of(request)
-    said, fixed = holding.said(services, profile), holding.fixed(services, profile)
+    said, fixed = holding.said(services, profile, numbers), holding.fixed(services, profile)
     return {
         number: opinionview.opinions(
             services, profile, notice, said.get(number), words, back=f"f/{token}", fixed=fixed

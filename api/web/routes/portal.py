@@ -192,7 +192,7 @@ def _mine(request: Request, reader: Profile | None, notice: Notice) -> dict[str,
     services, words = services_of(request), words_of(request)
     shelf = services.editions.shelf(reader.id).picks
     pick = next((item.pick for item in shelf if item.pick.notice_id == notice.id), None)
-    said = holding.said(services, reader).get(notice.id)
+    said = holding.said(services, reader, [notice.id]).get(notice.id)
     fixed = holding.fixed(services, reader)
     mine = (
         opinionview.opinions(services, reader, notice, said, words, back="notice", fixed=fixed)
