@@ -21,11 +21,12 @@ from feeds.intake.sanitise import to_text
 from feeds.intake.sources import Source
 from feeds.kernel.errors import NotFoundError
 from feeds.kernel.ids import entry_id
-from profiles.reasons import INFERRED_CODES, PLACE_LABELS, is_sensitive, sentence
+from profiles.reasons import OF_MANY_CODES, PLACE_LABELS, UNTRUE_BY_DATE, is_sensitive, sentence
 from profiles.types import SHELF_SIZE, Pick, Profile, Reason, Shelf
 
 Surface = Literal["page", "feed", "mail", "sms"]
 _SUMMARY = 120
+_MOSTLY = 0.5  # from this share on it is said that something rests on simulated residents
 _ROLE_UNNAMED = ("与您选择的身份有关，详见“我的页面”", "About a role you chose; your own page says which")
 
 
@@ -139,10 +140,10 @@ def picks_view(
 
 
 def plainly(picks: Sequence[Pick], found: Mapping[int, Notice]) -> list[Pick]:
-    """Picks of somebody who switched personalisation off: newest first, and nothing that was inferred."""
+    """Picks of somebody who switched personalisation off: newest first, with the reasons that still hold."""
     known = [pick for pick in picks if pick.notice_id in found]
     known.sort(key=lambda pick: (found[pick.notice_id].fresh_at, pick.notice_id), reverse=True)
-    declared = (tuple(r for r in pick.reasons if r.code not in INFERRED_CODES) for pick in known)
+    declared = (tuple(r for r in pick.reasons if r.code not in UNTRUE_BY_DATE) for pick in known)
     return [replace(pick, reasons=reasons) for pick, reasons in zip(known, declared, strict=True)]
 
 
@@ -263,7 +264,15 @@ def digest_view(
 
 def reason_sentence(services: Services, reason: Reason, *, lang: str) -> str:
     """Say one reason in full, as the resident's own page does."""
-    return sentence(reason, lang, services.city.label, simulated=services.demo)
+    return sentence(reason, lang, services.city.label, simulated=_made_up(services, (reason,)))
+
+
+def _made_up(services: Services, reasons: Iterable[Reason]) -> bool:
+    """Whether what the model in use says of many rests for the most part on simulated residents."""
+    if all(reason.code not in OF_MANY_CODES for reason in reasons):
+        return False  # nothing says so; the model need not be read
+    model = services.models.load_current()
+    return services.demo if model is None else model.info.simulated_share >= _MOSTLY
 
 
 def _address(url: str) -> str:
@@ -279,9 +288,10 @@ def _sentences(services: Services, pick: Pick, lang: str, surface: Surface) -> t
     shown = [reason for reason in pick.reasons if surface == "page" or not _tells(services, reason, surface)]
     if not shown and all(_is_role(services, reason) for reason in pick.reasons):
         return (_ROLE_UNNAMED[lang.startswith("en")],)
+    simulated = _made_up(services, shown or pick.reasons)
     said = [
         sentence(
-            _reticent(reason, surface), lang, services.city.label, discreet=not shown, simulated=services.demo
+            _reticent(reason, surface), lang, services.city.label, discreet=not shown, simulated=simulated
         )
         for reason in shown or pick.reasons
     ]
@@ -306,9 +316,10 @@ def _tells(services: Services, reason: Reason, surface: Surface) -> bool:
 
 def _reticent(reason: Reason, surface: Surface) -> Reason:
     """Leave out what a place was called by its resident, unless it is one of our own words for it."""
-    if surface == "page" or reason.code != "place" or set(reason.params[1:]) <= set(PLACE_LABELS):
+    label = reason.params[1] if reason.code == "place" and len(reason.params) > 1 else ""
+    if surface == "page" or not label or label in PLACE_LABELS:
         return reason
-    return replace(reason, params=reason.params[:1])
+    return replace(reason, params=(reason.params[0], "", *reason.params[2:]))
 
 
 def _shown_tags(services: Services, notice: Notice, lang: str, surface: Surface) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ from profiles.types import Reason
 CODES: dict[str, int] = {
     "interest": 1,  # params: tag. They follow this theme, type or word.
     "role": 2,  # params: role tag. It is meant for a role they named.
-    "place": 3,  # params: place tag, label. It concerns a place they follow.
+    "place": 3,  # params: place tag, label; then "around" if it contains the place they follow.
     "life": 4,  # params: life tag. It belongs to a turn in life they follow.
     "agency": 5,  # params: agency tag. It comes from a body they follow.
-    "learned": 6,  # params: tag of theirs that weighed most in the model, or nothing.
+    "learned": 6,  # params: tag of theirs that weighed most in the model ("around" as above), or nothing.
     "deadline": 7,  # params: ISO date, working days left when it was picked. Always beside a declared reason.
     "fresh": 8,  # It is new; alone only in a welcome edition or with personalisation off.
     "citywide": 9,  # It concerns the whole city.
@@ -39,6 +39,9 @@ CODES: dict[str, int] = {
 }
 NAMES: dict[int, str] = {number: code for code, number in CODES.items()}
 
+#: Last parameter of a place that was not followed itself but contains one that was.
+AROUND = "around"
+
 #: What a place is to somebody, in both languages; any other label is shown as it was typed.
 PLACE_LABELS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -55,9 +58,13 @@ PUBLIC_CODES = frozenset(
 )
 #: Reasons that rest on behaviour; everything else is a declared fact or a rule.
 INFERRED_CODES = frozenset({"learned", "popular", "taste", "clicks", "similar", "known_agency"})
+#: What is untrue where newness alone orders: what was inferred, and what gives a place in the order.
+UNTRUE_BY_DATE = INFERRED_CODES | {"deadline", "editor"}
+#: Reasons that a rule decided; they have no share of a score.
+UNSCORED_CODES = frozenset({"reminder", "explored", "control", "update"})
 #: Reasons that rest on everybody's behaviour, and so on simulated residents in the demo. What one person
 #: opened is never simulated.
-_OF_MANY = frozenset({"learned", "popular", "clicks", "similar"})
+OF_MANY_CODES = frozenset({"learned", "popular", "clicks", "similar"})
 _NEUTRAL = ("您关注的事项有更新", "There is news on something you follow")
 _PLAIN: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -106,7 +113,7 @@ def sentence(
     chinese = lang.lower().startswith("zh")
     if discreet and reason.code not in PUBLIC_CODES:
         return _NEUTRAL[not chinese]
-    if simulated and reason.code in _OF_MANY:
+    if simulated and reason.code in OF_MANY_CODES:
         said = sentence(reason, lang, label, today)
         for true, made_up in _SIMULATED:
             said = said.replace(true, made_up)
@@ -162,6 +169,15 @@ _NAMING: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
     }
 )
+_AROUND_PLACES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "home": ("您家所在的{}", "{}, where your home is"),
+        "work": ("您单位所在的{}", "{}, where you work"),
+        "parents": ("您父母家所在的{}", "{}, where your parents live"),
+        "school": ("您学校所在的{}", "{}, where your school is"),
+        "": ("您关注的地点所在的{}", "{}, around a place you follow"),
+    }
+)
 _OWN_TASTE = ("合您设定的偏好“{}”", "Fits the preference you set for “{}”")
 _CLICKS = ("近期常被点开（依据点击统计）", "Often opened lately (from clicks)")
 _SIMULATED = (
@@ -173,6 +189,9 @@ _SIMULATED = (
 
 
 def _place(name: str, rest: tuple[str, ...], chinese: bool) -> str:
+    if rest[1:] == (AROUND,):
+        zh, en = _AROUND_PLACES.get(rest[0], _AROUND_PLACES[""])
+        return zh.format(name) if chinese else en.format(name)
     label = place_label(rest[0], "zh" if chinese else "en") if rest and rest[0] else ""
     if chinese:
         return f"您关注的地点：{name}·{label}" if label else f"您关注的地点：{name}"
@@ -186,6 +205,12 @@ def _learned(params: tuple[str, ...], lang: str, label: LabelOf, chinese: bool) 
     if kind == "role":
         return (
             f"“{name}”身份的人常看（模型推断）" if chinese else f"Often read in the role “{name}” (inferred)"
+        )
+    if kind == "place" and AROUND in params[1:]:
+        return (
+            f"关注“{name}”一带的人常看（模型推断）"
+            if chinese
+            else f"Often read by people following places in {name} (inferred)"
         )
     if kind == "place":
         return (

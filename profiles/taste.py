@@ -33,6 +33,9 @@ LEAST_WEIGHT: Final = 0.01
 TASTE_KINDS: Final = ("theme", "type", "agency", "life", "place")
 #: A theme that only stands for what contains another one teaches half: their sub-themes differ.
 _PARENT: Final = 0.5
+#: What kind of paper it is tells less than what it is about: half, so that notices of one kind and other
+#: themes are not drawn along.
+_FORM: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,10 @@ def lesson(tags: Iterable[Tag], city: City, agreed: Collection[str]) -> list[Tag
         )
         if gone or (tag.kind == "theme" and tag.code in barred_parents):
             continue
-        half = tag.kind == "theme" and tag.code in parents
-        found.append(replace(tag, weight=tag.weight * _PARENT) if half else tag)
+        share = _FORM if tag.kind == "type" else 1.0
+        if tag.kind == "theme" and tag.code in parents:
+            share = _PARENT
+        found.append(replace(tag, weight=tag.weight * share) if share < 1 else tag)
     return found
 
 

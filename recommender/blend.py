@@ -7,9 +7,10 @@ Called by ``select`` with a batch of profiles and all candidates; read by ``rank
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from math import isfinite
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -94,6 +95,11 @@ class Prepared:
         return found
 
     @cached_property
+    def ruled_locally(self) -> Ints:
+        """Columns that a rule puts first, but only for who follows their place."""
+        return np.flatnonzero((self.pool.rank > 0) & self.pool.local)
+
+    @cached_property
     def urgent(self) -> bool:
         """Whether any deadline presses."""
         return bool(self.pressure.any())
@@ -134,6 +140,12 @@ class Prepared:
             name = names[feature].removeprefix("interest:")
             known[feature] = self.statements.number("learned", () if name.startswith("id:") else (name,))
         return known[features]
+
+    @cached_property
+    def place_features(self) -> Mask:
+        """Which features of residents are places; bool (n_user_features,)."""
+        names = () if self.taught is None else self.taught.names
+        return np.array([name.startswith("place:") for name in names], dtype=bool)
 
     @cached_property
     def _said_of_features(self) -> Ints:
@@ -228,6 +240,7 @@ def ask(profiles: Sequence[Profile], ready: Prepared, newest: Mask | None = None
         newest: bool (n_profiles,): whose order is newness, beside those who switched personalisation off.
     """
     said, counted, taught = wishes(profiles, ready.pool), ready.counted, ready.taught
+    said = replace(said, interests=_unwanted(profiles, said.interests, ready))
     users = None if taught is None else taught.rows.rows(profiles)
     vectors = shares = None
     if taught is not None and users is not None:
@@ -271,6 +284,9 @@ def score_all(asked: Asked, mask: Mask, ready: Prepared) -> Blend:
         if part is not None:
             total += part
     total += ready.plain
+    spared = ready.ruled_locally
+    if spared.size:  # a rule of a place speaks for who follows the place, and for nobody else
+        total[:, spared] -= ready.priority[spared] * (place[:, spared] <= 0)
     worthy |= said.says_nothing[:, None]
     _worthy_by_behaviour(worthy, learned, taste, elsewhere, asked, ready)
     worthy &= mask
@@ -282,7 +298,7 @@ def score_all(asked: Asked, mask: Mask, ready: Prepared) -> Blend:
         "clicks": nothing if clicks is None else clicks,
         "deadline": nothing if deadline is None else deadline,
         "fresh": np.broadcast_to(ready.fresh, shape), "editor": np.broadcast_to(ready.editor, shape),
-        "priority": np.broadcast_to(ready.priority, shape),
+        "priority": _priority(place, ready),
         "citywide": np.broadcast_to(ready.citywide, shape),
     }  # fmt: skip
     order = total
@@ -344,6 +360,37 @@ def _place_strength(places: Places, pool: Pool, weights: Weights, shape: tuple[i
     return found
 
 
+def _priority(place: Floats, ready: Prepared) -> Floats:
+    """What a rule adds: everywhere what is for all, and what is local only to who follows the place."""
+    whole: Floats = np.broadcast_to(ready.priority, place.shape)
+    spared = ready.ruled_locally
+    if spared.size:
+        whole = whole.copy()
+        whole[:, spared] *= place[:, spared] > 0
+    return whole
+
+
+def _unwanted(profiles: Sequence[Profile], interests: Rows, ready: Prepared) -> Rows:
+    """Weaken followed tags of which behaviour, or the resident, says less; the others keep their strength.
+
+    Without this a followed tag would outweigh any "less": 1 + taste × ``unwanted``, at least
+    ``unwanted_rest``.
+    """
+    rows, weights, data = ready.pool.topic_rows, ready.weights, interests.data
+    for number, profile in enumerate(profiles):
+        if not (profile.taste and profile.personalised):
+            continue
+        against = {rows[tag]: w for tag, w in profile.taste if w < 0 and tag in rows and isfinite(w)}
+        if not against:
+            continue
+        first, end = interests.indptr[number : number + 2].tolist()
+        for cell, topic in enumerate(interests.indices[first:end].tolist(), first):
+            if topic in against:
+                data = data.copy() if data is interests.data else data
+                data[cell] = max(weights.unwanted_rest, 1 + weights.unwanted * against[topic])
+    return replace(interests, data=data)
+
+
 def _taste(said: Wishes, ready: Prepared) -> Floats | None:
     """What behaviour says; ``None`` where it says nothing of anybody."""
     if not said.tastes.nnz:
@@ -351,7 +398,7 @@ def _taste(said: Wishes, ready: Prepared) -> Floats | None:
     weights, cap = ready.weights, np.float32(ready.weights.taste_cap)
     found: Floats = np.zeros((said.tastes.shape[0], len(ready.pool)), dtype=np.float32)
     add_product(found, said.tastes, ready.pool.tags)
-    np.clip(found, -cap, cap, out=found)
+    np.clip(found, np.float32(weights.taste_least), cap, out=found)
     found *= np.float32(weights.taste)
     return found
 

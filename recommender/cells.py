@@ -92,12 +92,13 @@ def cells(asked: Asked, rows: Ints, columns: Ints, ready: Prepared, second: Seco
         "interest": interest,
         "place": np.where(elsewhere, weights.elsewhere, place * np.float32(weights.place)),
         "role": role,
-        "taste": np.clip(_sum(tastes, size), -cap, cap) * np.float32(weights.taste),
+        "taste": np.clip(_sum(tastes, size), weights.taste_least, cap) * np.float32(weights.taste),
         "learned": _learned(asked, rows, columns, ready),
         "clicks": _clicks(asked, rows, columns, ready),
         "deadline": declared * ready.pressure[columns],
         "fresh": ready.fresh[columns], "editor": ready.editor[columns],
-        "priority": ready.priority[columns], "citywide": ready.citywide[columns],
+        "priority": ready.priority[columns] * (~pool.local[columns] | (place > 0)),
+        "citywide": ready.citywide[columns],
     }  # fmt: skip
     parts = {name: part.astype(np.float32, copy=False) for name, part in parts.items()}
     where = None

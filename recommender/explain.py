@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from feeds.kernel.time import local_date
+from profiles.reasons import AROUND
 from recommender.blend import PARTS, Blend, Prepared
 from recommender.cells import Cells, Lines
 from recommender.types import Floats, Ints, Mask
@@ -132,7 +133,7 @@ def _kept(pick: Ints, code: Ints) -> Ints:
 def _rules(picks: Cells) -> Iterator[_Found]:
     rank, ready = picks.ready.pool.rank[picks.columns], picks.ready
     for height, code in ((1, "mandatory"), (2, "emergency")):
-        pick = np.flatnonzero(rank == height)
+        pick = np.flatnonzero((rank == height) & (picks.parts["priority"] > 0))
         yield _one(_RULE, pick, ready.statements.number(code), picks.parts["priority"][pick])
 
 
@@ -165,9 +166,10 @@ def _places(picks: Cells) -> Iterator[_Found]:
     pick, line = lines.cell[best], lines.entry[best]
     rows = places.rows[line]
     wider, codes = pool.around[rows, picks.columns[pick]], pool.place_codes
-    # About the district around it, not about the place itself: then the district is what is named.
+    # About the district around it, not about the place itself: then the district is what is named, as what
+    # it is. It was not followed.
     said = [
-        number("place", (f"place:{codes[around]}", "")) if around >= 0
+        number("place", (f"place:{codes[around]}", places.labels[n], AROUND)) if around >= 0
         else number("place", (f"place:{codes[row]}", places.labels[n]))
         for around, row, n in zip(wider.tolist(), rows.tolist(), line.tolist(), strict=True)
     ]  # fmt: skip
@@ -211,6 +213,11 @@ def _learned(picks: Cells) -> Iterator[_Found]:
     share = np.einsum("ij,ij->i", away[owner, :-1], taught.users[feature]) * users.data[entry]
     best = _first_of_best(owner, share)
     said = ready.said_of_features(feature[best])
+    for n in np.flatnonzero(ready.place_features[feature[best]]).tolist():
+        # A district may stand among somebody's features only because it contains a place of theirs.
+        tag, profile = taught.names[feature[best[n]]], picks.asked.profiles[picks.rows[met[n]]]
+        if all(f"place:{place.code}" != tag for place in profile.places):
+            said[n] = ready.statements.number("learned", (tag, AROUND))
     said[away[:, -1] > share[best]] = ready.statements.number("popular")
     yield _Found(_LEARNED, met, said, value[met])
 

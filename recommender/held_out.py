@@ -20,13 +20,12 @@ from profiles.match import kinship
 from profiles.types import Profile
 from recommender.candidates import from_notice
 from recommender.features import item_matrix, user_matrix
+from recommender.monitor import MIN_CANDIDATES, MIN_QUESTIONS
 from recommender.train import liked, train
 from recommender.types import Floats, Mask, RulesOnlyError
 
 WEEK = timedelta(days=7)
 DEPTH = 10
-#: Below that the figure would be noise.
-MIN_QUESTIONS, MIN_CANDIDATES = 30, 15
 MOST_QUESTIONS = 2_000
 
 
@@ -37,9 +36,9 @@ def held_out(
     """Measure the learned part on the last week of real feedback.
 
     A question is a resident who cared for a notice published in the last week; the candidates are all notices
-    of that week but those that came as an archive. Simulated feedback is left out on both sides. What
-    residents declare today stands for what they declared then, as no past of it is kept: the figure is a
-    little too good where they changed it after what they read.
+    of that week. What came as an archive belongs to the week of its own date. Simulated feedback is left out
+    on both sides. What residents declare today stands for what they declared then, as no past of it is kept:
+    the figure is a little too good where they changed it after what they read.
 
     Args:
         rows: As for :func:`recommender.train.train`; so are the others.
@@ -50,29 +49,28 @@ def held_out(
         now: End of the week.
 
     Returns:
-        ``ndcg10_learned``, ``ndcg10_newest``, ``ndcg10_gain`` (paired mean), ``ndcg10_gain_se``,
-        ``questions``, ``held_out_candidates``; empty where there are too few questions, candidates, or rows
-        to learn from.
+        ``held_out_residents`` who cared for one, ``held_out_candidates``; and ``ndcg10_learned``,
+        ``ndcg10_newest``, ``ndcg10_gain`` (paired mean), ``ndcg10_gain_se``, ``questions``, but where there
+        are too few questions, candidates, or rows to learn from.
     """
     cut = now - WEEK
     real = [row for row in rows if not row.simulated and row.at <= now]
     week = [
-        notice
-        for notice in notices
-        if notice.released_at is not None and cut <= notice.released_at <= now and not notice.archive
+        notice for notice in notices if notice.released_at is not None and cut <= _out(notice, now) <= now
     ]
     taught = {one.id: one for one in profiles if one.personalised}
     pairs = liked([row for row in real if row.at >= cut], taught, {one.id: one for one in week})
     users = sorted({user for user, _ in pairs})
+    counted = {"held_out_residents": float(len(users)), "held_out_candidates": float(len(week))}
     if len(users) < MIN_QUESTIONS or len(week) < MIN_CANDIDATES:
-        return {}
+        return counted
     if len(users) > MOST_QUESTIONS:
         users = sorted(random.Random(seed).sample(users, MOST_QUESTIONS))  # noqa: S311 (a draw, not a secret)
     try:
         model = train([row for row in real if row.at < cut], profiles, notices, city, seed=seed, now=cut)
     except RulesOnlyError:
-        return {}
-    week.sort(key=lambda one: (one.released_at or now, one.id), reverse=True)  # newest first; ties stay so
+        return counted
+    week.sort(key=lambda one: (_out(one, now), one.id), reverse=True)  # newest first; ties stay so
     column = {one.id: n for n, one in enumerate(week)}
     wanted = np.zeros((len(users), len(week)), dtype=bool)
     row_of = {user: n for n, user in enumerate(users)}
@@ -83,12 +81,17 @@ def held_out(
     scores = model.scores(people, item_matrix([from_notice(one) for one in week], model.items))
     learned, newest = ndcg(scores, wanted), ndcg(np.zeros_like(scores), wanted)
     gain = learned - newest
-    return {
+    return counted | {
         "ndcg10_learned": float(learned.mean()), "ndcg10_newest": float(newest.mean()),
         "ndcg10_gain": float(gain.mean()),
         "ndcg10_gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))),
-        "questions": float(len(users)), "held_out_candidates": float(len(week)),
+        "questions": float(len(users)),
     }  # fmt: skip
+
+
+def _out(notice: Notice, now: datetime) -> datetime:
+    """When a released notice came out: an imported one at its own date, not that of the import."""
+    return notice.fresh_at if notice.archive else notice.released_at or now
 
 
 def ndcg(scores: Floats, wanted: Mask, depth: int = DEPTH) -> Floats:

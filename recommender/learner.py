@@ -129,19 +129,19 @@ class Learner:
         for first in range(0, len(week), step):
             part = slice(first, first + step)
             users = np.array([q.user for q in week[part]], dtype=np.int64)
-            x = self._described(users, low, high, alone[part], declared[part])
+            x = self._described(users, low, high, alone[part], declared[part], week[0].end)
             for row, q, new in zip(x, week[part], alone[part].tolist(), strict=True):
                 mine = row[q.items - low]
                 mine[:, pairs.LEARNED] = standard(mine[:, pairs.LEARNED])
                 yield Asked(mine, q.hits, q.start, 0 if new else q.known, new)
 
-    def _described(self, users: Ints, low: int, high: int, alone: Mask, declared: Mask) -> Floats:
+    def _described(self, users: Ints, low: int, high: int, alone: Mask, declared: Mask, asked: int) -> Floats:
         moment, follows = self.history.world.at, self._interests
         wishes = [
             follows.of(user, moment) if ticked else follows.declared[user]
             for user, ticked in zip(users.tolist(), declared.tolist(), strict=True)
         ]
-        scene, persons = self._scene(self.history.persons(users, wishes, alone, declared), low, high)
+        scene, persons = self._scene(self.history.persons(users, wishes, alone, declared), low, high, asked)
         columns = np.broadcast_to(np.arange(high - low), (len(users), high - low))
         x = pairs.features(scene, persons, columns)
         if self._factors is not None:
@@ -149,7 +149,7 @@ class Learner:
             x[:, :, pairs.LEARNED] = self._factors.scores(users, meant, np.arange(low, high))
         return x
 
-    def _scene(self, persons: Persons, low: int, high: int) -> tuple[Scene, Persons]:
+    def _scene(self, persons: Persons, low: int, high: int, asked: int) -> tuple[Scene, Persons]:
         """The window's items beside the latest known ones and those that the persons' events are about."""
         latest = np.arange(max(0, low - pairs.MOST_KNOWN), low)
         used = np.unique(np.concatenate([persons.event.ravel(), persons.own.ravel()]))
@@ -158,9 +158,8 @@ class Learner:
         place[rows] = np.arange(len(rows))
         here = replace(persons, event=place[persons.event], own=place[persons.own])
         known = self.history.rows.some(rows)
-        return pairs.scene(
-            self.history.world, self.history.rows.some(slice(low, high)), known, len(latest)
-        ), here
+        candidates = self.history.rows.some(slice(low, high))
+        return pairs.scene(self.history.world, candidates, known, len(latest), asked), here
 
     def train(self, without: Sequence[str] = ()) -> Trained:
         """Fit the ranker on what was remembered, once to be proved on the latest windows and once on all.

@@ -26,6 +26,8 @@ PARTS: Mapping[str, Mapping[str, float]] = {
     "lightfm": {"learned": 1.0},
     "popular": {"tags_120": 1.0},
 }
+#: The part that stands where none is clearly better.
+DEFAULT = "blend"
 #: With fewer questions than this a band is judged by all questions.
 FEWEST = 30
 #: Length of the lists that are judged.
@@ -43,6 +45,8 @@ class Described(Protocol):
     def known(self) -> int: ...  # noqa: D102
     @property
     def copy(self) -> bool: ...  # noqa: D102
+    @property
+    def start(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -124,10 +128,11 @@ def ndcg(scores: Floats, hits: np.ndarray) -> float:
 def choose(held: Sequence[Described], ranked: Sequence[Floats] | None) -> tuple[Mix, Gate]:
     """Choose part and share of each band on held-out questions, and say whether the ranker won.
 
-    The part is the best one. The ranker has all the say where it beats the part by more than a standard
-    error of the paired difference, none where it loses by more, and half where that cannot be told: few
-        steps, because the best
-    of many mixtures is best by chance.
+    What is not clearly better is not chosen: a band's part is the hand-set blend unless another one clearly
+    beats it; the ranker has all the say where it clearly beats the part, none where it clearly loses, and
+    half where that cannot be told. Clearly means by more than a standard error of the paired difference among
+    windows, and by more where there are few of them: what is in the news moves all questions of a window
+    alike, so thousands of questions in three windows still say little.
 
     Args:
         held: Questions, copies among them; copies count only where a band has too few real ones.
@@ -142,6 +147,7 @@ def choose(held: Sequence[Described], ranked: Sequence[Floats] | None) -> tuple[
     if not real.any():
         return Mix(), Gate(False, 0, {}, why="There is nothing to judge on.")
     bands = np.array([band_of(asked.known) for asked in held])
+    windows = np.array([asked.start for asked in held])
     marks = {name: np.array([ndcg(part(asked.x, name), asked.hits) for asked in held]) for name in PARTS}
     if ranked is not None:
         marks["ranker"] = np.array([ndcg(r, asked.hits) for r, asked in zip(ranked, held, strict=True)])
@@ -149,19 +155,27 @@ def choose(held: Sequence[Described], ranked: Sequence[Floats] | None) -> tuple[
     for band in range(len(BANDS)):
         rows = _rows(bands, real, band)
         best = max(PARTS, key=lambda name: round(float(marks[name][rows].mean()), 9))
-        parts.append(best)
-        gain, se = _paired((marks["ranker"] - marks[best])[rows]) if ranked is not None else (-1.0, 0.0)
-        shares.append(1.0 if gain > se else 0.5 if gain > -se else 0.0)
+        own = best if _clearly(marks[best] - marks[DEFAULT], rows, windows) > 0 else DEFAULT
+        parts.append(own)
+        sign = _clearly(marks["ranker"] - marks[own], rows, windows) if ranked is not None else -1
+        shares.append((0.0, 0.5, 1.0)[sign + 1])
     alone, both = Mix(tuple(parts)), Mix(tuple(parts), tuple(shares))
     marks["parts"] = _marks(held, alone, None)
     if ranked is None:
         why = "There were too few questions to train a ranker."
         return alone, Gate(False, int(real.sum()), _means(marks, real), why=why)
     marks["mixed"] = _marks(held, both, ranked)
-    gain, se = _paired((marks["mixed"] - marks["parts"])[real])
+    gain, se = _paired((marks["mixed"] - marks["parts"])[real], windows[real])
     passed = gain > se
-    gate = Gate(passed, int(real.sum()), _means(marks, real), gain, se)
+    gate = Gate(passed, int(real.sum()), _means(marks, real), gain, se if np.isfinite(se) else 0.0)
     return both if passed else alone, gate
+
+
+def _clearly(difference: np.ndarray, rows: np.ndarray, windows: np.ndarray) -> int:
+    """1 or -1 where questions differ clearly for the better or the worse, else 0."""
+    gain, se = _paired(difference[rows], windows[rows])
+    enough = se * (1 + 2 / max(1, len(np.unique(windows[rows])) - 1))
+    return int(gain > enough) - int(gain < -enough)
 
 
 def _marks(held: Sequence[Described], by: Mix, ranked: Sequence[Floats] | None) -> np.ndarray:
@@ -182,7 +196,11 @@ def _rows(bands: np.ndarray, real: np.ndarray, band: int) -> np.ndarray:
     return real
 
 
-def _paired(difference: np.ndarray) -> tuple[float, float]:
-    if len(difference) < 2:
-        return 0.0, 0.0
-    return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
+def _paired(difference: np.ndarray, windows: np.ndarray) -> tuple[float, float]:
+    """Mean, and its standard error with windows as the sample; infinite for a single one."""
+    _, window = np.unique(windows, return_inverse=True)
+    mean, count = float(difference.mean()), int(window.max()) + 1
+    if count < 2:
+        return mean, float("inf")
+    off = np.bincount(window, weights=difference - mean)
+    return mean, float(np.sqrt((off**2).sum() * count / (count - 1)) / len(difference))

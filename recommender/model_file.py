@@ -48,7 +48,8 @@ class Standing:
     """What one look at the shelf found.
 
     Attributes:
-        model: What may be used: the one in use, else the newest good one before it, else ``None``.
+        model: What may be used: the one in use, else the newest good one before it, else ``None``. Where
+            ``current`` is gone or names no version, the newest good one of all.
         current: The version that ``current`` names, or ``None``.
         state: Empty if the one in use is good.
         problem: One sentence that says why it is not, and what is used instead.
@@ -74,7 +75,7 @@ class ModelShelf:
         self._infos: dict[str, tuple[_Stamp, ModelInfo | None]] = {}
 
     def load_current(self) -> Model | None:
-        """Read the model in use, or the newest good one before it; sets :attr:`problem`."""
+        """Read the model that may be used, see :class:`Standing`; sets :attr:`problem`."""
         found = self.look()
         self.problem = found.problem
         return found.model
@@ -92,23 +93,33 @@ class ModelShelf:
             return Standing(
                 None, None, "none", f"No model has been trained yet; run `mycity train`. {_RULES}"
             )
-        if current is None or not is_version(current):
-            why = "is missing" if current is None else "names no model"
-            said = f"The file `current` {why}; run `mycity train`, or `mycity model --use VERSION`. {_RULES}"
-            return Standing(None, None, "broken" if current else "missing", said)
         held: dict[str, tuple[_Stamp, Model | UnfitError]] = {}
+        if current is None or not is_version(current):
+            model = self._newest(held)
+            self._held = held
+            why = "is missing" if current is None else "names no model"
+            return Standing(
+                model, None, "broken" if current else "missing",
+                f"The file `current` {why}; run `mycity train`, or `mycity model --use VERSION`; "
+                f"{_meanwhile(model)}.",
+            )  # fmt: skip
         first, state = self._read(current, held)
-        found = first
-        for version in () if isinstance(first, Model) else reversed(self.versions()):
-            if version < current:
-                found, _ = self._read(version, held)
-                if isinstance(found, Model):
-                    break
+        model = first if isinstance(first, Model) else self._newest(held, before=current)
         self._held = held  # what was not looked at is let go
-        model = found if isinstance(found, Model) else None
         if model is first:
             return Standing(model, current)
         return Standing(model, current, state, _problem(current, str(first), model))
+
+    def _newest(
+        self, held: dict[str, tuple[_Stamp, Model | UnfitError]], *, before: str | None = None
+    ) -> Model | None:
+        """The newest good version, of those before one where that is given."""
+        for version in reversed(self.versions()):
+            if before is None or version < before:
+                found, _ = self._read(version, held)
+                if isinstance(found, Model):
+                    return found
+        return None
 
     def current(self) -> str | None:
         """The version in use, or ``None``."""
@@ -170,15 +181,16 @@ class ModelShelf:
     def rollback(self) -> str:
         """Put the newest good version before the current one in use and return it.
 
+        Where ``current`` names none, the newest good one of all.
+
         Raises:
             NotFoundError: If there is none.
         """
         with self._lock(".writing"):
-            current = self._pointer()
-            for version in reversed(self.versions()):
-                if (not current or version < current) and isinstance(self._read(version, {})[0], Model):
-                    self._use(version)
-                    return version
+            found = self._newest({}, before=self.current())
+            if found is not None:
+                self._use(found.info.version)
+                return found.info.version
         raise NotFoundError("There is no earlier model to go back to; train a new one with `mycity train`.")
 
     def use(self, version: str) -> None:
@@ -310,10 +322,14 @@ def _decoded(version: str, head: bytes, data: bytes) -> Model | UnfitError:
 
 
 def _problem(current: str, why: str, instead: Model | None) -> str:
-    rest = "until then editions are made by rules"
-    if instead is not None:
-        rest = f"until then model {instead.info.version} is used instead"
+    rest = _meanwhile(instead)
     return f"Model {current} is not used: {why}. Run `mycity train`, or `mycity train --rollback`; {rest}."
+
+
+def _meanwhile(instead: Model | None) -> str:
+    if instead is None:
+        return "until then editions are made by rules"
+    return f"until then model {instead.info.version} is used instead"
 
 
 def _write_whole(path: Path, data: bytes) -> None:

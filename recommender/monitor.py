@@ -14,14 +14,16 @@ from typing import Literal
 from recommender.model_format import ModelInfo
 
 State = Literal["fine", "none", "missing", "broken", "mismatched", "older", "stale", "late", "ahead", "worse"]
-#: States in which no model is used and editions are made by rules. ``older``: the one in use is broken, the
-#: good one before it serves. ``late``: hourly teaching has stopped; the model still serves.
+#: States in which no model is used and editions are made by rules. ``older``: the one in use is broken, or
+#: none is named; another good one serves. ``late``: hourly teaching has stopped; the model still serves.
 BY_RULES: frozenset[State] = frozenset({"none", "missing", "broken", "mismatched", "stale", "ahead", "worse"})
 #: States that need nobody: all is well, or nothing was ever trained.
 QUIET: frozenset[State] = frozenset({"fine", "none"})
 #: A ranker with some forty features needs about ten lists for each, from people enough that no one's habits
 #: are taken for everybody's; below that it only repeats the blend with noise.
 MIN_GROUPS, MIN_GROUP_PEOPLE = 400, 40
+#: Fewer residents who cared for a notice of the held-out week, or fewer notices of it, give but noise.
+MIN_QUESTIONS, MIN_CANDIDATES = 30, 15
 #: A clock may be so far behind the one a model was trained by.
 CLOCKS_APART = timedelta(minutes=10)
 
@@ -159,6 +161,39 @@ def _added(sentence: str, more: str) -> str:
 def _span(span: timedelta) -> str:
     hours = span.total_seconds() / 3600
     return f"{hours / 24:.0f} days" if hours >= 72 else f"{hours:.0f} hours"
+
+
+def held_out_said(info: ModelInfo, lang: str = "en") -> str:
+    """Say how a model did on the week it had not seen, or why that was not measured; empty if not tried."""
+    figures = info.metrics
+    if "held_out_residents" not in figures and "questions" not in figures:
+        return ""
+    people = int(figures.get("questions", figures.get("held_out_residents", 0)))
+    notices = int(figures["held_out_candidates"])
+    if "questions" in figures:
+        learned, newest = figures["ndcg10_learned"], figures["ndcg10_newest"]
+        if lang == "zh":
+            return (
+                f"留出的最近一周：NDCG@10 {learned:.3f}，最新优先 {newest:.3f}"
+                f"（居民{people}人、公告{notices}条）。"
+            )
+        return (
+            f"On the week held out: NDCG@10 {learned:.3f}, newest first {newest:.3f} ({people} residents, "
+            f"{notices} notices)."
+        )
+    if people >= MIN_QUESTIONS and notices >= MIN_CANDIDATES:
+        if lang == "zh":
+            return "没有在留出的一周上评测：此前的真实反馈不足以训练。"
+        return "Not measured on a week held out: the real feedback before it is too little to learn from."
+    if lang == "zh":
+        return (
+            f"没有在留出的一周上评测：最近一周有公告{notices}条，真实关心过其中公告的居民{people}人"
+            f"（需{MIN_CANDIDATES}条、{MIN_QUESTIONS}人）。"
+        )
+    return (
+        f"Not measured on a week held out: the last week has {notices} notices, and {people} residents "
+        f"really cared for one; {MIN_CANDIDATES} and {MIN_QUESTIONS} are needed."
+    )
 
 
 def ranker_said(info: ModelInfo, lang: str = "en") -> str:

@@ -34,6 +34,7 @@ FEATURES: tuple[tuple[str, str], ...] = (
     ("learned", "learned"),
     ("tokens", "item"), ("author_items", "item"),
     ("known", "person"), ("active", "person"),
+    ("age", "fresh"),
 )  # fmt: skip
 NAMES = tuple(name for name, _ in FEATURES)
 #: The column that LightFM's scores are put into, in standard deviations among the candidates.
@@ -75,7 +76,7 @@ class Scene:
     groups: dict[str, Floats]
 
 
-def scene(world: World, candidates: ItemRows, known: ItemRows, latest: int) -> Scene:
+def scene(world: World, candidates: ItemRows, known: ItemRows, latest: int, asked: int) -> Scene:
     """Work out what does not depend on the person.
 
     Args:
@@ -83,6 +84,7 @@ def scene(world: World, candidates: ItemRows, known: ItemRows, latest: int) -> S
         candidates: n items.
         known: Items published before, that persons' events point at.
         latest: So many rows of ``known``, the last ones, are those that neighbours are looked for among.
+        asked: When the answer is wanted, seconds since 1970: the end of a window, or now.
     """
     alike = np.asarray(known.text @ candidates.text.toarray().T, dtype=np.float32)
     rate, group = world.rates()
@@ -90,6 +92,7 @@ def scene(world: World, candidates: ItemRows, known: ItemRows, latest: int) -> S
     items = {
         "tags_120": topics @ rate[1], "tags_720": topics @ rate[2], "author_rate": _pick(rate[2], author),
         "tokens": np.diff(candidates.text.indptr), "author_items": _pick(world.items[1], author),
+        "age": np.maximum(asked - candidates.time, 0) / 3600,
     }  # fmt: skip
     groups = {
         "group_tags": (topics @ group.T).T, "group_author": _pick(group, author),

@@ -17,7 +17,7 @@ import numpy as np
 
 from feeds.kernel.time import at_local_time, local_date
 from profiles.bulk import Statements
-from profiles.reasons import CODES, INFERRED_CODES
+from profiles.reasons import CODES, UNTRUE_BY_DATE
 from profiles.shelves import StoredShelf
 from profiles.types import Pick, Profile, Shelf
 from recommender.candidates import Pool
@@ -37,7 +37,7 @@ BY_RULE = 1.0
 _MOST_REASONS = 3
 #: Numbers of the reasons that are untrue where newness alone orders: inferred ones, and those for a place in
 #: the order rather than for being offered.
-_UNTRUE = [CODES[code] for code in sorted(INFERRED_CODES | {"deadline", "fresh", "editor"})]
+_UNTRUE = [CODES[code] for code in sorted(UNTRUE_BY_DATE | {"fresh"})]
 _EMERGENCY = 2
 
 

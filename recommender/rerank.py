@@ -169,7 +169,7 @@ class Served:
         both = ItemRows(*(_above(getattr(rows, n), getattr(known, n)) for n in ItemRows.__dataclass_fields__))
         every = np.concatenate([ids, self.known.ids])
         place = {number: row for row, number in enumerate(every.tolist())}
-        return Stage(self, pairs.scene(world, rows, both, len(known)), place)
+        return Stage(self, pairs.scene(world, rows, both, len(known), now), place)
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,17 @@ class Weights:
         1.0, "what they often open weighs a quarter of an exact interest for one like, three quarters at most"
     )
     taste_cap: float = _weight(1.5, "sum of tastes met; behaviour alone must not beat a declared interest")
+    taste_least: float = _weight(
+        -3.0, "sum of tastes met, downwards: who asks for less means it, so it goes twice as far as a like"
+    )
+    unwanted: float = _weight(
+        0.6,
+        "share of a followed tag's strength that a taste of -1 for the same tag takes: two thirds of a "
+        "point after one word, so that it is felt while the interest stands",
+    )
+    unwanted_rest: float = _weight(
+        0.1, "share that is always left: who follows a tag still hears of it, behind everything else"
+    )
     taste_floor: float = _weight(
         0.5, "from here taste alone is a reason to show something: one save of its like"
     )

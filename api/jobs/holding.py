@@ -2,13 +2,13 @@
 
 Chooses nothing and trains nothing. The rules of what may be kept stand here once, for the pages, the
 interface and the command line: nothing while personalisation is off, only about what was chosen for them,
-no liking of what is solemn, sensitive tags only with their own consent.
+no liking or rating of what is solemn, sensitive tags only with their own consent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from api.jobs import joining, signals
@@ -84,6 +84,7 @@ class Held:
         never: Tags that must never be learned again.
         counts, latest: What is recorded of their behaviour; the latest without impressions.
         share, in_control: The share of the comparison group, 0 to 1, and whether they are in it this month.
+        spared: They can never be in it, nor be tried with: a sensitive role, discreet, or switched off.
         tried: Whether an edition of theirs may hold one trial pick.
     """
 
@@ -95,6 +96,7 @@ class Held:
     share: float
     in_control: bool
     tried: bool
+    spared: bool = False
 
 
 def held(services: Services, profile: Profile, *, latest: int = 50) -> Held:
@@ -104,6 +106,7 @@ def held(services: Services, profile: Profile, *, latest: int = 50) -> Held:
     taste = services.taste.of(profile.id)
     share = services.settings.control_share
     today = local_date(services.clock.now(), services.zone)
+    apart = spared(profile, services.city)
     compared = in_control(profile, today, share, services.key, services.city)
     behaviour = counts(services, profile)
     return Held(
@@ -114,7 +117,8 @@ def held(services: Services, profile: Profile, *, latest: int = 50) -> Held:
         model=held_model(services, profile.id, behaviour.telling),
         share=share,
         in_control=compared,
-        tried=services.settings.explore and not compared and not spared(profile, services.city),
+        tried=services.settings.explore and not compared and not apart,
+        spared=apart,
     )
 
 
@@ -176,7 +180,7 @@ def give(
     if kind != "rating" and value:
         raise UsageError("Only a rating has a value.")
     notice = _chosen(services, profile, notice_id)
-    if not takes(notice, kind):
+    if not (lessens(notice) if kind == "less" else takes(notice, kind)):
         raise UsageError("Notices of mourning, disaster or penalty take no likes and no ratings.")
     if not profile.personalised:
         return False
@@ -277,6 +281,27 @@ def lessened(
     tags = [tag for tag in taught if f"{tag.kind}:{tag.code}" not in fixed]
     ordered = sorted(tags, key=lambda tag: (-tag.weight, TASTE_KINDS.index(tag.kind), tag.code))
     return tuple(f"{tag.kind}:{tag.code}" for tag in ordered[:3])
+
+
+def lessens(notice: Notice) -> bool:
+    """Whether less of its kind may be asked for: of anything but an emergency, which comes by rule anyway."""
+    return notice.priority != "emergency"
+
+
+def followed(services: Services, profile: Profile, notice: Notice) -> tuple[str, ...]:
+    """The interests of a resident that a notice meets, also those that contain its themes; at most three."""
+    met = {f"{tag.kind}:{tag.code}" for tag in notice.tags}
+    for code in notice.codes("theme"):
+        if code in services.city.themes and (up := services.city.themes[code].parent):
+            met.add(f"theme:{up}")
+    return tuple(tag for tag in profile.interests if tag in met)[:3]
+
+
+def unfollow(services: Services, profile: Profile, tag: str) -> Profile:
+    """Take one interest out; a consent that was only for it ends, as with every change of choices."""
+    return joining.change(
+        services, replace(profile, interests=tuple(t for t in profile.interests if t != tag))
+    )
 
 
 def _chosen(services: Services, profile: Profile, notice_id: int) -> Notice:

@@ -43,7 +43,8 @@ class Notes:
 
     Attributes:
         state, state_since: The last verdict, and since when it holds.
-        used: The last version that served; says that one was there once.
+        used: The last version that served, and ``trained``: the last that was saved; say that one was there
+            once.
         refreshed_at: When hourly teaching last looked, even if there was nothing to learn.
         full_tried_at, partial_tried_at: When a training was last begun. ``said``: what came of the last one.
         resting_until: Until when the model rests because it was worse than the control group.
@@ -53,6 +54,7 @@ class Notes:
     state: str = ""
     state_since: datetime | None = None
     used: str = ""
+    trained: str = ""
     refreshed_at: datetime | None = None
     full_tried_at: datetime | None = None
     partial_tried_at: datetime | None = None

@@ -88,6 +88,7 @@ def train_model(
         model = _with_extras(services, model, acts, shown, profiles, notices, measured, seed=seed)
         step()
         version = services.models.save(model, known=_known(services))
+        services.notebook.change(trained=version)
         step()
     return model, version
 
@@ -120,6 +121,7 @@ def train_further(services: Services, *, seed: int = SEED) -> Trained:
         acts = Samples(services.database).acts_after(since, most=_NEW_MOST)
         base = _with_extras(services, base, acts, shown, people, notices, {}, ranker=False)
         version = services.models.save(base, known=_known(services))
+        services.notebook.change(trained=version)
         new = base.info.rows - model.info.rows
         return Trained(version, f"Taught {version} with {new} new pairs; in use now.")
 

@@ -100,10 +100,11 @@ def limits_of(settings: Settings) -> Limits:
 def verdict_of(standing: Standing, notes: Notes, now: datetime, limits: Limits | None) -> Verdict:
     """Judge one look at the shelf by what is remembered."""
     found, problem = standing.state, standing.problem
-    if found == "none" and notes.used:
+    if found == "none" and (once := notes.used or notes.trained):
         found = "missing"
+        what = "in use" if notes.used else "trained"
         problem = (
-            f"Model {notes.used} was in use and its files are gone; run `mycity train`. Until then editions "
+            f"Model {once} was {what} and its files are gone; run `mycity train`. Until then editions "
             "are made by rules."
         )
     return judge(

@@ -29,7 +29,7 @@ def evaluate(
         ),
     ] = None,
     methods: Annotated[str, typer.Option(help="Only these, e.g. newest,content,pipeline.")] = "",
-    chart: Annotated[Path | None, typer.Option(help="Draw the result into this SVG file.")] = None,
+    chart: Annotated[Path | None, typer.Option(help="Draw the result into this SVG file (no PNG).")] = None,
     seed: Annotated[int, typer.Option(help="Same data and seed, same figures.", min=0)] = 0,
     ablation: Annotated[
         bool, typer.Option("--ablation", help="Also judge the pipeline without each of its parts.")
@@ -73,7 +73,10 @@ def _own(names: list[str], *, seed: int, ablation: bool) -> dict[str, Any]:
 def _writable(chart: Path) -> None:
     """Say that a file cannot be written before minutes are spent on what goes into it."""
     if chart.suffix.lower() != ".svg":
-        raise UsageError(f"The chart is an SVG file; name it {chart.stem or 'chart'}.svg.")
+        raise UsageError(
+            f"The chart is written as SVG only, not as {chart.suffix.upper().strip('.') or 'anything else'}; "
+            f"name it {chart.stem or 'chart'}.svg. Every browser opens it."
+        )
     if not chart.resolve().parent.is_dir():
         raise UsageError(f"There is no folder {chart.resolve().parent} for the chart; make it first.")
 

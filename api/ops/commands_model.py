@@ -34,7 +34,7 @@ def train(
 ) -> None:
     """Train the model on what residents did, and use it from now on."""
     from api.jobs import watching
-    from recommender.monitor import ranker_said
+    from recommender.monitor import held_out_said, ranker_said
 
     if rollback and partial:
         raise UsageError("Give either --rollback or --partial.")
@@ -54,9 +54,8 @@ def train(
         seconds = round(time.perf_counter() - began, 2)
         said = f"Trained {name} from {made.info.rows} pairs in {seconds} s; in use now."
         services.notebook.change(refreshed_at=services.clock.now(), said=said)
-        console.say(
-            f"{said} {ranker_said(made.info)}".strip(), model=name, seconds=seconds, info=made.info.to_dict()
-        )
+        more = [text for text in (said, held_out_said(made.info), ranker_said(made.info)) if text]
+        console.say(" ".join(more), model=name, seconds=seconds, info=made.info.to_dict())
 
 
 def model(
@@ -91,14 +90,14 @@ def _row(version: str, info: Any, found: View) -> tuple[Any, ...]:
     score = info.metrics.get("ndcg10_learned")
     return (
         version, info.kind, f"{info.trained_at:%Y-%m-%d %H:%M}", f"{info.full:%Y-%m-%d %H:%M}", info.rows,
-        "" if score is None else f"{score:.3f}", mark,
+        "–" if score is None else f"{score:.3f}", mark,
     )  # fmt: skip
 
 
 def _lines(found: View) -> list[str]:
-    from recommender.monitor import ranker_said
+    from recommender.monitor import held_out_said, ranker_said
 
-    lines = [] if found.info is None else [ranker_said(found.info)]
+    lines = [] if found.info is None else [held_out_said(found.info), ranker_said(found.info)]
     last = found.notes.selection
     if last is not None:
         lines.append(

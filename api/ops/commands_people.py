@@ -143,7 +143,14 @@ def _about(services: Services, known: holding.Held, lang: str) -> list[str]:
     lines.append(f"Events held{since}: {kinds}.")
     group = "in" if known.in_control else "not in"
     tried = "may" if known.tried else "never"
-    lines.append(f"This month {group} the control group ({known.share:.0%}); editions {tried} hold a trial.")
+    if known.spared:
+        lines.append(
+            "Never in the control group and never tried with (a sensitive role, discreet, or switched off)."
+        )
+    else:
+        lines.append(
+            f"This month {group} the control group ({known.share:.0%}); editions {tried} hold a trial."
+        )
     return lines
 
 
@@ -161,7 +168,7 @@ def _as_values(picks: list[tuple[int, str, str]], known: holding.Held) -> dict[s
             "leaning": [{"tag": tag, "weight": weight} for tag, weight in model.leaning],
         },
         "events": dict(known.counts.kinds),
-        "control": {"share": known.share, "in_group": known.in_control},
+        "control": {"share": known.share, "in_group": known.in_control, "spared": known.spared},
         "tried": known.tried,
     }  # fmt: skip
 

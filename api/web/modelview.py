@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from api.web.sourceview import since
 from api.web.wording import Words
 from feeds.catalogue.vocabulary import City
-from recommender.monitor import ranker_said
+from recommender.monitor import held_out_said, ranker_said
 
 if TYPE_CHECKING:
     from api.jobs.watching import View
@@ -60,10 +60,8 @@ def facts(found: View, words: Words, now: datetime) -> list[tuple[str, str]]:
         ("vocabulary", info.vocabulary),
         ("seed", str(info.seed)),
     ]
-    measured = info.metrics
-    if "questions" in measured:
-        shown = {name: f"{measured[name]:.3f}" for name in ("ndcg10_learned", "ndcg10_newest")}
-        rows.append(("held_out", words("watch.held_out_text", n=int(measured["questions"]), **shown)))
+    if said := held_out_said(info, words.lang):
+        rows.append(("held_out", said))
     if said := ranker_said(info, words.lang):
         rows.append(("ranker", said))
     return rows

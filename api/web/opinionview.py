@@ -19,7 +19,7 @@ from api.web.listing import shown_title, tag_name
 from api.web.wording import Words
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.solemn import takes_likes
-from profiles.reasons import INFERRED_CODES
+from profiles.reasons import INFERRED_CODES, UNSCORED_CODES, UNTRUE_BY_DATE
 from profiles.said import Said
 from profiles.types import Pick, Profile, Reason
 
@@ -39,12 +39,14 @@ class ReasonBar:
     Attributes:
         width: 0 to 100, against the largest contribution of this pick; 0 draws no bar.
         points: The contribution with one decimal, or empty where no score was made.
+        whole: The whole score likewise, for it is more than what is listed.
     """
 
     text: str
     inferred: bool
     width: int = 0
     points: str = ""
+    whole: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +55,19 @@ class Opinions:
 
     Attributes:
         back: Where pressing leads back to: ``me``, ``saved``, ``notice`` or ``f/{token}``.
-        likes: Whether liking is decent.
+        likes: Whether liking is decent. ``lessens``: whether less of its kind may be asked for.
         lessened: (tag, name) of what "less like this" makes rarer.
+        followed: (tag, name) of what the resident follows and the notice is about; less of it still comes.
     """
 
     notice_id: int
     title: str
     back: str
     likes: bool
+    lessens: bool
     said: Said
     lessened: tuple[tuple[str, str], ...] = ()
+    followed: tuple[tuple[str, str], ...] = ()
 
 
 def opinions(
@@ -78,37 +83,41 @@ def opinions(
     """Describe the buttons of one notice; ``fixed`` are the tags that no opinion moves."""
     _, title, _ = shown_title(services.city, notice, words.lang)
     rarer = holding.lessened(services, profile, notice, fixed)
+    own = holding.followed(services, profile, notice)
     return Opinions(
         notice_id=notice.id,
         title=title,
         back=back,
         likes=takes_likes(notice),
+        lessens=holding.lessens(notice),
         said=said or Said(),
         lessened=tuple((tag, tag_name(services.city, tag, words.lang)) for tag in rarer),
+        followed=tuple((tag, tag_name(services.city, tag, words.lang)) for tag in own),
     )
 
 
 def reason_bars(services: Services, profile: Profile, pick: Pick, words: Words) -> list[ReasonBar]:
     """Say the reasons of a pick, declared ones first, each with its true contribution as a bar.
 
-    With personalisation off nothing that was inferred is said and no score stands there. Rules have no
-    score: a pick that was made by rule has sentences without bars.
+    With personalisation off nothing is said that newness as the order makes untrue, and no score stands
+    there. A trial, a reminder and a place in the control group are decided beside the score: those sentences
+    have no bars, and in the control group nothing has, because there no score ordered.
     """
-    reasons = [r for r in pick.reasons if profile.personalised or r.code not in INFERRED_CODES]
+    reasons = [r for r in pick.reasons if profile.personalised or r.code not in UNTRUE_BY_DATE]
     ordered = sorted(reasons, key=lambda reason: reason.code in INFERRED_CODES)
-    most = max((reason.contribution for reason in ordered), default=0.0)
-    scored = profile.personalised and pick.score != 0 and most > 0
-    return [_bar(services, reason, words, most if scored else 0.0) for reason in ordered]
+    counted = [reason.contribution for reason in ordered if reason.code not in UNSCORED_CODES]
+    by_date = not profile.personalised or any(reason.code == "control" for reason in ordered)
+    most = 0.0 if by_date or pick.score == 0 else max(counted, default=0.0)
+    return [_bar(services, reason, words, most, pick.score) for reason in ordered]
 
 
-def _bar(services: Services, reason: Reason, words: Words, most: float) -> ReasonBar:
+def _bar(services: Services, reason: Reason, words: Words, most: float, score: float) -> ReasonBar:
     text = reason_sentence(services, reason, lang=words.lang)
     inferred = reason.code in INFERRED_CODES
-    if most <= 0 or reason.contribution <= 0:
+    if most <= 0 or reason.contribution <= 0 or reason.code in UNSCORED_CODES:
         return ReasonBar(text, inferred)
-    return ReasonBar(
-        text, inferred, max(round(100 * reason.contribution / most), 2), f"{reason.contribution:.1f}"
-    )
+    width = max(round(100 * reason.contribution / most), 2)
+    return ReasonBar(text, inferred, width, f"{reason.contribution:.1f}", f"{score:.1f}")
 
 
 def where_back(services: Services, profile: Profile, back: str, notice_id: int, done: str) -> str:

@@ -29,7 +29,10 @@ _BARS = (
     ("20+", "#1d5b8f", "20 条以上 or more"),
 )
 _LEFT, _RIGHT, _TOP, _BAR, _GAP, _FOOT = 190, 70, 104, 13, 16, 58
-_WIDTH = 920
+_WIDTH, _NAME = 920, 32
+_TITLE = "推荐评测 Who will care for what is new?"
+#: Lengths of a step of the axis; the first that gives at most so many is taken.
+_STEPS, _MOST_STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1), 10
 
 
 def chart(found: Mapping[str, Any], data: str) -> str:
@@ -44,7 +47,7 @@ def chart(found: Mapping[str, Any], data: str) -> str:
     """
     methods: Mapping[str, Any] = found["methods"]
     most = max((_high(part) for values in methods.values() for _, part in _parts(values)), default=0.0)
-    top = max(0.1, min(1.0, -(-most // 0.1) * 0.1))
+    top = min(most, 1.0) or 0.1
     step = (_BAR + 1) * len(_BARS) + _GAP
     bottom = _TOP + step * len(methods)
     body = [*_head(found, data), *_grid(top, bottom)]
@@ -54,7 +57,7 @@ def chart(found: Mapping[str, Any], data: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {bottom + _FOOT}" '
         f'width="{_WIDTH}" height="{bottom + _FOOT}" role="img" '
         "font-family=\"'Noto Sans SC','PingFang SC','Microsoft YaHei',system-ui,sans-serif\">\n"
-        f"<title>{escape(_title(data))}</title>\n"
+        f"<title>{escape(f'{_TITLE} ({data})')}</title>\n"
         '<rect width="100%" height="100%" fill="#ffffff"/>\n' + "\n".join(body) + "\n</svg>\n"
     )
 
@@ -65,15 +68,13 @@ def label(name: str) -> str:
     return english if chinese in english else f"{chinese} {english}"
 
 
-def _title(data: str) -> str:
-    return f"推荐评测 Who will care for what is new? · {data}"
-
-
 def _head(found: Mapping[str, Any], data: str) -> list[str]:
     split, counts = found["split"], found["counts"]
     span = f"{split['test_from'][:10]} – {split['test_to'][:10]}"
+    name = data if len(data) <= _NAME else f"{data[: _NAME - 1]}…"
     lines = [
-        _text(16, 28, _title(data), size=18, weight="600"),
+        _text(16, 28, _TITLE, size=18, weight="600"),
+        _text(_WIDTH - 16, 28, f"data 数据: {name}", size=13, anchor="end", fill="#374151"),
         _text(
             16, 50,
             f"{span}，{counts['questions']} questions 提问, {counts['candidates']} new items 新条目, "
@@ -91,11 +92,13 @@ def _head(found: Mapping[str, Any], data: str) -> list[str]:
 
 def _grid(top: float, bottom: int) -> list[str]:
     lines = []
-    for tenth in range(round(top * 10) + 1):
-        x = _x(tenth / 10, top)
-        colour = "#6b7280" if tenth == 0 else "#e5e7eb"
+    step = next((one for one in _STEPS if top <= one * _MOST_STEPS), _STEPS[-1])
+    digits = len(f"{step:g}") - 2
+    for n in range(int(top / step + 1e-9) + 1):
+        x = _x(n * step, top)
+        colour = "#6b7280" if n == 0 else "#e5e7eb"
         lines.append(f'<line x1="{x:.1f}" y1="{_TOP - 8}" x2="{x:.1f}" y2="{bottom}" stroke="{colour}"/>')
-        lines.append(_text(x, bottom + 18, f"{tenth / 10:.1f}", size=12, anchor="middle"))
+        lines.append(_text(x, bottom + 18, f"{n * step:.{digits}f}", size=12, anchor="middle"))
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     lines.append(_text(middle, bottom + 42, "NDCG@10（越高越好 higher is better）", size=13, anchor="middle"))
     return lines

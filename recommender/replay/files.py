@@ -27,6 +27,7 @@ __all__ = ["Split", "read_folder", "title_tokens"]
 _NEEDED = {"users.csv": ("user",), "items.csv": ("item", "ts"), "interactions.csv": ("user", "item")}
 _WORD = re.compile(r"[^\W\d_]\w{2,}")
 _CHINESE = re.compile(r"[㐀-鿿]+")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", "，": "full-width commas"}
 Row = dict[str, Any]
 
 
@@ -76,13 +77,31 @@ def _rows(folder: Path, name: str) -> list[Row]:
         raise UsageError(
             f"{path} is missing; an evaluation folder has users.csv, items.csv, interactions.csv."
         ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is not a CSV file in UTF-8: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not in UTF-8 (some spreadsheets write GBK or UTF-16); save it again as CSV UTF-8."
+        ) from error
+    except csv.Error as error:
+        raise UsageError(f"{path} is not a CSV file: {error}.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}).") from error
+    if not columns:
+        raise UsageError(
+            f"{path} is empty; its first line must name the columns ({', '.join(_NEEDED[name])})."
+        )
     if missing := [column for column in _NEEDED[name] if column not in columns]:
-        raise UsageError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(columns) or 'none'}.")
+        raise UsageError(f"{path} lacks the column {missing[0]!r}; {_seen(columns)}.")
     if not rows:
-        raise UsageError(f"{path} holds no row.")
+        raise UsageError(f"{path} holds no row under its header line.")
     return rows
+
+
+def _seen(columns: Sequence[str]) -> str:
+    """What a header line without a needed column looks like."""
+    for sign, name in _SEPARATORS.items():
+        if len(columns) == 1 and sign in columns[0]:
+            return f"its columns are separated by {name}, save it again with commas"
+    return f"it has {', '.join(columns)}"
 
 
 def _split(folder: Path, times: np.ndarray, published: dict[str, int], deeds: list[Row]) -> Split:

@@ -16,6 +16,9 @@ from recommender.log import BANDS, DAY, Log, Split
 from recommender.replay.measures import SHORT, Marks, in_band, paired, summary
 from recommender.replay.methods import PIPELINE
 
+#: With fewer test questions the figures say little.
+FEW = 100
+
 
 @dataclass(frozen=True)
 class Result:
@@ -107,6 +110,11 @@ class Result:
         for name, (kept, total) in self.asked.items():
             if kept < total:
                 said.append(f"{kept} of {total} {name} questions were asked, the same share of each window.")
+        if 0 < self.asked["test"][0] < FEW:
+            said.append(
+                f"The test asks only {self.asked['test'][0]} questions, fewer than {FEW}: the figures say "
+                "little, and differences between methods may be chance."
+            )
         if not self.asked["test"][0]:
             said.append("The test asks no question: in no window enough was published and cared for.")
         return said

@@ -92,7 +92,7 @@ def test_the_chart_is_written_where_asked(shell: Callable[..., str], folder: Pat
     ("arguments", "sentence"),
     [
         (("--methods", "newest,magic"), "no method 'magic'"),
-        (("--methods", "newest", "--chart", "chart.png"), "name it chart.svg"),
+        (("--methods", "newest", "--chart", "chart.png"), "SVG only, not as PNG; name it chart.svg"),
         (("--methods", "newest", "--chart", "/nowhere/at/all.svg"), "There is no folder"),
     ],
 )

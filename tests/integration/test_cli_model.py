@@ -58,6 +58,7 @@ def test_train_show_and_go_back(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert run("model") == 0
     said = capsys.readouterr().out
     assert f"Model {second['model']} is in use." in said and "No ranker" in said and "Coverage 7 days" in said
+    assert "Not measured on a week held out: the last week has 60 notices" in " ".join(said.split())
 
 
 def test_what_does_not_fit_is_one_sentence(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,15 @@ def test_a_full_training_is_saved_with_its_facts(services: Services) -> None:
     assert train_model(services)[1] == version.replace("-000", "-001")
 
 
+def test_a_model_lost_before_the_first_selection_is_missing(services: Services) -> None:
+    _, version = train_model(services)
+    shutil.rmtree(services.settings.models)
+    found = watching.view(services)
+    assert found.verdict.state == "missing" and found.verdict.alarm and not found.serving
+    assert f"Model {version} was trained and its files are gone" in found.verdict.why
+    assert watching.usable_model(services, NOW) is None
+
+
 def test_teaching_further_saves_only_what_is_new(services: Services) -> None:
     with pytest.raises(UsageError, match=r"run `mycity train`"):
         train_further(services)

@@ -167,6 +167,21 @@ def test_the_one_before_serves_while_the_newest_is_broken(services: Services) ->
     assert found.verdict.state == "older" and found.verdict.alarm and found.verdict.usable
 
 
+@pytest.mark.parametrize("text", [None, "garbage/../../x"])
+def test_without_a_pointer_the_newest_serves_with_an_alarm(services: Services, text: str | None) -> None:
+    newest = [services.models.save(small(minutes=n)) for n in range(3)][-1]
+    path = services.settings.models / "current"
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    used = watching.usable_model(services, NOW)
+    found = watching.view(services)
+    assert used is not None and used.info.version == found.serving == newest
+    assert found.verdict.state == "older" and found.verdict.alarm and "`current`" in found.verdict.why
+    assert figures_of(services)["mycity_model_alarm"] == 1
+
+
 def test_feeds_go_on_whatever_happens_to_the_notebook(services: Services) -> None:
     services.models.save(small())
     path = services.settings.notebook

@@ -51,6 +51,7 @@ def world(**lift: float) -> list[Candidate]:
             n, PLACES[n % 4], f"theme:{('0402', '0601', '04')[n % 3]}", "role:citizen",
             agency=("tax", "")[n % 2], title=f"水 tax {n}" if n % 3 else f"通知{n}",
             deadline=NOW + n * DAY if n % 2 else None, prominence=n % 3 - 1, fresh_at=NOW - n * HOUR,
+            priority=("normal", "mandatory", "normal", "emergency")[n // 4 % 4],
         ) if n % 4 else candidate(n, "theme:0402", "theme:0601", title=f"水{n}")
         for n in range(1, 25)
     ]  # fmt: skip

@@ -144,10 +144,6 @@ DAMAGE: dict[str, tuple[Callable[[Path, str], Any], str]] = {
     "format 1": (lambda f, v: _edit(f / f"{v}.json", format=1), "broken"),
     "facts changed": (lambda f, v: _edit(f / f"{v}.json", sha256="0" * 64), "broken"),
     "pointer to nothing": (lambda f, v: (f / "current").write_text("20200101T000000Z-000"), "missing"),
-    "pointer of bytes": (lambda f, v: (f / "current").write_bytes(b"\xff\xfe"), "broken"),
-    "pointer empty": (lambda f, v: (f / "current").write_text(""), "broken"),
-    "pointer out of the folder": (lambda f, v: (f / "current").write_text("../secret"), "broken"),
-    "pointer gone": (lambda f, v: (f / "current").unlink(), "missing"),
     "all gone": (lambda f, v: shutil.rmtree(f), "none"),
 }
 
@@ -212,6 +208,43 @@ def test_a_broken_one_falls_back_to_the_good_one_before(tmp_path: Path) -> None:
     assert found.model is not None and found.model.info.version == first
     (tmp_path / f"{first}.npz").write_bytes(b"PK\x03\x04")
     assert shelf.look().model is None and "by rules" in shelf.look().problem
+
+
+POINTERS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "gone": (Path.unlink, "missing"),
+    "garbage": (lambda path: path.write_text("garbage/../../x"), "broken"),
+    "empty": (lambda path: path.write_text(""), "broken"),
+    "bytes": (lambda path: path.write_bytes(b"\xff\xfe"), "broken"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "broken"),
+}
+
+
+@pytest.mark.parametrize("pointer", POINTERS)
+def test_without_a_pointer_the_newest_good_one_is_used(tmp_path: Path, pointer: str) -> None:
+    shelf = ModelShelf(tmp_path)
+    first, second, third = (shelf.save(small(minutes=n)) for n in range(3))
+    _cut(tmp_path / f"{third}.npz")
+    act, state = POINTERS[pointer]
+    act(tmp_path / "current")
+    found = shelf.look()
+    assert found.model is not None and found.model.info.version == second
+    assert (found.current, found.state) == (None, state)
+    assert f"model {second} is used instead" in found.problem and "mycity train" in found.problem
+    assert shelf.look().model is found.model  # read once
+    if pointer != "a folder":
+        assert shelf.rollback() == second and shelf.look().state == ""
+        assert shelf.rollback() == first
+
+
+@pytest.mark.parametrize("pointer", POINTERS)
+def test_without_a_pointer_and_a_good_one_it_is_rules(tmp_path: Path, pointer: str) -> None:
+    shelf = ModelShelf(tmp_path)
+    _cut(tmp_path / f"{shelf.save(small())}.npz")
+    act, state = POINTERS[pointer]
+    act(tmp_path / "current")
+    found = shelf.look()
+    assert (found.model, found.state) == (None, state)
+    assert "mycity train" in found.problem and found.problem.endswith("editions are made by rules.")
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -16,7 +16,7 @@ from profiles.types import Edition, Pick, Reason
 from recommender import figures
 from recommender.control import Comparison
 from recommender.figures import Measures, Parity, Released, Seen, Share
-from recommender.monitor import BY_RULES, QUIET, Limits, State, judge, ranker_said
+from recommender.monitor import BY_RULES, QUIET, Limits, State, held_out_said, judge, ranker_said
 from tests.factories import NOW
 from tests.models import small
 
@@ -112,6 +112,21 @@ def test_the_ranker_is_said() -> None:
     assert ranker_said(INFO) == ""
     few = replace(INFO, metrics={"ranker_groups": 12.0, "ranker_people": 3.0})
     assert "12 lists" in ranker_said(few) and "400" in ranker_said(few) and "12份" in ranker_said(few, "zh")
+
+
+def test_the_held_out_week_is_said_or_why_it_is_not() -> None:
+    def said(lang: str = "en", **figures: float) -> str:
+        return held_out_said(replace(INFO, metrics=figures), lang)
+
+    assert said() == said(ranker_groups=3.0) == ""
+    few = {"held_out_residents": 6.0, "held_out_candidates": 14.0}
+    assert "14 notices, and 6 residents" in said(**few) and "15 and 30 are needed" in said(**few)
+    assert "14条" in said("zh", **few) and "居民6人" in said("zh", **few) and "30人" in said("zh", **few)
+    bare = {"held_out_residents": 60.0, "held_out_candidates": 40.0}
+    assert "too little to learn from" in said(**bare) and "不足以训练" in said("zh", **bare)
+    done = {"questions": 60.0, "ndcg10_learned": 0.25, "ndcg10_newest": 0.125, "held_out_candidates": 40.0}
+    for text in (said(**done), said("zh", **done)):
+        assert all(figure in text for figure in ("0.250", "0.125", "60", "40"))
 
 
 # Figures

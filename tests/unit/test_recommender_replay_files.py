@@ -166,7 +166,14 @@ def test_a_split_that_says_nothing_sensible_is_refused(tmp_path: Path, text: str
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("users.csv", "", "lacks the column 'user'"),
+        ("users.csv", "", r"users\.csv is empty; its first line must name the columns \(user\)"),
+        (
+            "items.csv",
+            "item;ts;title\ni1;1;a\n",
+            "lacks the column 'item'; .* by semicolons.*commas",
+        ),
+        ("items.csv", "item\tts\ni1\t1\n", "separated by tabs"),
+        ("users.csv", "name;role\nann;a\n", "separated by semicolons"),
         ("users.csv", "user,role\n", "holds no row"),
         ("users.csv", "name\nann\n", "lacks the column 'user'; it has name"),
         ("items.csv", "item\ni1\n", "lacks the column 'ts'"),
@@ -189,8 +196,18 @@ def test_missing_and_unreadable_files_say_so(tmp_path: Path) -> None:
         read_folder(tmp_path / "nowhere")
     folder(tmp_path, USERS, ITEMS, EVENTS)
     (tmp_path / "items.csv").write_bytes(b"item,ts\n\xff\xfe,1\n")
-    with pytest.raises(UsageError, match="not a CSV file in UTF-8"):
+    with pytest.raises(UsageError, match=r"not in UTF-8.*save it again as CSV UTF-8"):
         read_folder(tmp_path)
+    for code in ("gbk", "utf-16"):
+        (tmp_path / "items.csv").write_bytes("item,ts,title\ni1,1,税务公告\n".encode(code))
+        with pytest.raises(UsageError, match=r"items\.csv is not in UTF-8 .*GBK") as refused:
+            read_folder(tmp_path)
+        assert "codec" not in str(refused.value)
+    (tmp_path / "items.csv").unlink()
+    (tmp_path / "items.csv").mkdir()
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_folder(tmp_path)
+    (tmp_path / "items.csv").rmdir()
     (tmp_path / "items.csv").write_text(f'item,ts\n"{"x" * 200_000}",1\n', encoding="utf-8")
     with pytest.raises(UsageError, match="not a CSV file"):
         read_folder(tmp_path)

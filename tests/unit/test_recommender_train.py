@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from feeds.catalogue.notices import Notice
 from feeds.kernel.errors import UsageError
 from feeds.kernel.time import local_date
 from profiles.feedback import FeedbackRow
@@ -190,12 +191,39 @@ def test_the_held_out_week_is_measured_on_real_feedback_only() -> None:
     assert found["ndcg10_learned"] > found["ndcg10_newest"] + 0.1  # they open what they follow
     assert found["ndcg10_gain"] == pytest.approx(found["ndcg10_learned"] - found["ndcg10_newest"])
     assert 0 < found["ndcg10_gain_se"] < 0.2
-    imported = [replace(one, archive=one.id % 8 == 0) for one in week]  # these are not of that week
-    assert held_out(rows, people(), [*imported, *old], city(), seed=3, now=NOW)["held_out_candidates"] == 105
     made_up = [replace(row, simulated=True) for row in rows]
-    assert held_out(made_up, people(), [*week, *old], city(), seed=3, now=NOW) == {}
-    assert held_out(rows[:60], people(), [*week, *old], city(), seed=3, now=NOW) == {}
-    assert held_out([], [], [], city(), seed=3, now=NOW) == {}
+    assert held_out(made_up, people(), [*week, *old], city(), seed=3, now=NOW) == {
+        "held_out_residents": 0, "held_out_candidates": 120,
+    }  # fmt: skip
+    few = held_out(
+        [row for row in rows if row.profile_id < 9], people(), [*week, *old], city(), seed=3, now=NOW
+    )
+    assert set(few) == {"held_out_residents", "held_out_candidates"} and 0 < few["held_out_residents"] < 9
+    # Nothing before the week:
+    unlearned = held_out(clicks(), people(), [*week, *old], city(), seed=3, now=NOW)
+    assert unlearned == {"held_out_residents": 40, "held_out_candidates": 120}
+    nothing = {"held_out_residents": 0, "held_out_candidates": 0}
+    assert held_out([], [], [], city(), seed=3, now=NOW) == nothing
+
+
+def test_an_imported_notice_belongs_to_the_week_of_its_own_date() -> None:
+    def dated(days: float | None) -> list[Notice]:
+        when = None if days is None else NOW - days * DAY
+        return [
+            replace(
+                one,
+                archive=one.id % 8 == 0,
+                released_at=NOW - DAY,
+                content=replace(one.content, published=when),
+            )
+            for one in library()
+        ]
+
+    def candidates(week: list[Notice]) -> float:
+        return held_out(clicks(), people(), week, city(), seed=3, now=NOW)["held_out_candidates"]
+
+    assert candidates(dated(3)) == 120
+    assert candidates(dated(8)) == candidates(dated(None)) == candidates(dated(-1)) == 105
 
 
 def test_ndcg_by_hand() -> None:
@@ -222,7 +250,8 @@ def test_lists_that_somebody_chose_from_are_counted() -> None:
     assert made == {} and "too few" in said
     assert str(MIN_GROUPS) in said and str(MIN_GROUP_PEOPLE) in said
     assert facts == {"ranker_groups": 1.0, "ranker_people": 1.0}
-    assert train_ranker([], [], [], [], city(), now=NOW, seed=1)[2] == {
+    _, _, facts = train_ranker([], [], [], [], city(), now=NOW, seed=1)
+    assert facts == {
         "ranker_groups": 0.0,
         "ranker_people": 0.0,
     }

@@ -35,7 +35,7 @@ _GIVEN: dict[str, FeedbackKind] = {
     "like": "like", "save": "save", "less": "less", "hide": "hide", "rating": "rating",
 }  # fmt: skip
 _SHOWN = 20
-_DONE = ("mute", "unmute", "saved", "on", "off", "stopped", "started", "forgot")
+_DONE = ("mute", "unmute", "unfollow", "saved", "on", "off", "stopped", "started", "forgot")
 
 
 @router.get("/me/enter")
@@ -147,6 +147,14 @@ def mute(request: Request) -> Response:
         raise HTTPException(422)
     joining.mute(services, profile.id, tag)
     return go(f"/me?done=mute&tag={tag}")
+
+
+@router.post("/me/unfollow")
+@may(Access.MANAGE)
+def unfollow(request: Request) -> Response:
+    """Stop following one tag."""
+    holding.unfollow(services_of(request), profile_of(request), str(form_of(request).get("tag", "")))
+    return go("/me?done=unfollow")
 
 
 @router.get("/me/edit")
@@ -352,7 +360,7 @@ def _show_settings(request: Request, *, status: int = 200, **more: Any) -> Respo
         profile=profile,
         channels=channels,
         hours=list(HOURS),
-        events=holding.counts(services, profile).total,
+        events=holding.counts(services, profile),
         tab="settings",
         **values,
     )

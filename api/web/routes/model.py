@@ -30,7 +30,9 @@ _DONE = (*_ABOUT, "on", "off", "forgot", "event")
 _LEVELS = {3: "much_more", 2: "more", 1: "bit_more", -1: "bit_less", -2: "less", -3: "much_less"}
 _KINDS: dict[str, FeedbackKind] = {kind: kind for kind in holding.ACTS}
 #: So many learned tags stand open; the others are folded away.
-_STRONG = 8
+_STRONG = 10
+#: A learned weight nearer to 0 than this is hardly one: a tenth of a like.
+_FAINT = 0.1
 #: Of these a resident may choose one to add; streets are followed, not weighed.
 _CHOICES = ("theme", "life", "type", "agency", "place")
 
@@ -43,7 +45,7 @@ class Row:
         id: Of its element, so that a change leads back to it.
         level: Key of the word for its weight.
         top, bottom: It cannot go further up, or down.
-        weak: Learned, and not among the strongest; it stands folded away.
+        weak: Learned, and not among the strongest or hardly there; it stands folded away.
     """
 
     item: TasteTag
@@ -163,17 +165,18 @@ def _rows(request: Request, taste: Sequence[TasteTag], words: Words) -> list[Row
     rows = []
     for item in taste:
         step = holding.level_of(item.weight)
+        faint = not item.own and abs(item.weight) < _FAINT
         rows.append(
             Row(
                 item=item,
                 id=_id(item.tag),
                 name=listing.tag_name(city, item.tag, words.lang),
                 kind=item.tag.partition(":")[0],
-                level=_LEVELS[step],
+                level="hardly" if faint else _LEVELS[step],
                 sensitive=city.is_sensitive(item.tag),
                 top=step == 3 and item.own,
                 bottom=step == -3 and item.own,
-                weak=not item.own and item not in strong,
+                weak=faint or (not item.own and item not in strong),
             )
         )
     return rows

@@ -103,6 +103,7 @@ def notice_page(request: Request, notice_id: str) -> Response:
         related=noticeview.related(services, notice, words),
         source=source,
         from_me=from_me,
+        signed_in=reader is not None,
         crumb=next((c for c in notice.codes("theme") if c in services.city.themes), ""),
         **_mine(request, reader, notice),
     )
