@@ -27,8 +27,7 @@ from recommender.rank import Near
 from recommender.rerank import Recent, Served, Stage
 from recommender.tokens import tokens_of
 from recommender.topk import CLOSED
-from recommender.train import BAD, GOOD, REFUSED, TIMES
-from recommender.types import Candidate, Floats, Ints, Mask
+from recommender.types import BAD, GOOD, REFUSED, TIMES, Candidate, Floats, Ints, Mask
 
 if TYPE_CHECKING:  # the store stands beside the row; a pure module must not load it
     from profiles.feedback import FeedbackRow

@@ -28,14 +28,8 @@ from recommender.features import IDENTITY_EVENTS, item_matrix, item_space, user_
 from recommender.model import DIM, EPOCHS, Fitted, fit, refit
 from recommender.model_file import Extra, Model, ModelInfo
 from recommender.monitor import MIN_GROUP_PEOPLE, MIN_GROUPS
-from recommender.types import Candidate, RulesOnlyError, coo
+from recommender.types import BAD, GOOD, REFUSED, TIMES, Candidate, RulesOnlyError, coo
 
-#: How often a pair is shown to the learner in each pass. A like says more than an open; repeating it, unlike
-#: a smaller or larger weight, leaves the step of the learner as it is.
-TIMES: Mapping[str, int] = {"open": 1, "click": 1, "save": 2, "like": 2, "rating": 2}
-REFUSED = frozenset({"dislike", "hide", "less"})
-#: Ratings of 4 and 5 teach, 1 and 2 take back, 3 says nothing.
-GOOD, BAD = 4.0, 2.0
 MIN_PAIRS, MIN_USERS = 50, 5
 PARTIAL_EPOCHS = 5
 

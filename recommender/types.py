@@ -33,6 +33,13 @@ HORIZON = timedelta(days=7)
 #: In any ten picks: most of one agency, most of one level-1 theme.
 BLOCK, AGENCY_CAP, THEME_CAP = 10, 3, 4
 
+#: How often a pair is shown to the learner in each pass. A like says more than an open; repeating it, unlike
+#: a smaller or larger weight, leaves the step of the learner as it is.
+TIMES: Mapping[str, int] = {"open": 1, "click": 1, "save": 2, "like": 2, "rating": 2}
+REFUSED = frozenset({"dislike", "hide", "less"})
+#: Ratings of 4 and 5 teach, 1 and 2 take back, 3 says nothing.
+GOOD, BAD = 4.0, 2.0
+
 
 class RulesOnlyError(MycityError):
     """There is too little feedback to learn from; editions are made by rules until there is more."""

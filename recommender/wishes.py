@@ -23,7 +23,8 @@ class Wishes:
     """What a batch of profiles declared and felt; row i belongs to profile i.
 
     Attributes:
-        interests: (n_profiles, n_topics) of ones; ``blend.ask`` weakens unwanted ones. ``roles``: (n_profiles, n_roles) of ones.
+        interests: (n_profiles, n_topics) of ones; ``blend.ask`` weakens unwanted ones.
+        roles: (n_profiles, n_roles) of ones.
         words: Those followed; ``None`` where nobody follows any.
         tastes: (n_profiles, n_tags) of weights; empty rows where personalisation is off.
         places: Followed places that some candidate reaches, profile by profile.

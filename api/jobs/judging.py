@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from api.jobs.training import published
+from api.jobs.library import published
 from api.wiring import Services
 from recommender.replay.evaluate import evaluate
 from recommender.replay.methods import Method

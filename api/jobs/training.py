@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from api.jobs.library import NOTICES_MOST, published
 from api.wiring import Services
-from feeds.catalogue.notices import PUBLIC_STATES, Notice
+from feeds.catalogue.notices import Notice
 from feeds.kernel.errors import UsageError
 from profiles.feedback import FeedbackRow
 from profiles.samples import Samples
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from recommender.model_file import Extra, Model, ModelInfo
 
 SEED = 20261012
-# Enough to learn the city's words; more adds time, not quality.
-_NOTICES_MOST = 20_000
 # Click-through fades by half in 14 days. In a large city fewer days hold enough, and would not fit in memory.
 _SHOWN_DAYS = (56, 14, 4, 1)
 _SHOWN_MOST = 1_000_000
@@ -128,21 +127,7 @@ def train_further(services: Services, *, seed: int = SEED) -> Trained:
 
 def readable(services: Services) -> list[Notice]:
     """Notices in force that a resident can read now, newest first, without bodies."""
-    return services.notices.pickable(services.clock.now(), limit=_NOTICES_MOST)
-
-
-def published(services: Services, *, most: int = _NOTICES_MOST) -> list[Notice]:
-    """The latest notices that residents could ever see, expired ones too, newest first, without bodies.
-
-    What people did with a notice goes on teaching when its period is over. Of several that are one document
-    the lead is given.
-    """
-    now = services.clock.now()
-    return [
-        replace(one, content=replace(one.content, body=""))
-        for one in services.notices.by_state(PUBLIC_STATES, limit=most)
-        if one.lead_id is None and one.fresh_at <= now
-    ]
+    return services.notices.pickable(services.clock.now(), limit=NOTICES_MOST)
 
 
 def _with_extras(

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from api.jobs.library import published
 from api.jobs.notebook import Notebook, Notes
-from api.jobs.training import published
 from feeds.kernel.errors import UsageError
 from feeds.kernel.time import local_date
 from profiles.samples import Samples

@@ -18,8 +18,9 @@ import pytest
 import structlog
 
 from api.jobs import training_apart, watching
+from api.jobs.library import published
 from api.jobs.notebook import Notes
-from api.jobs.training import STEPS, published, readable, train_further, train_model
+from api.jobs.training import STEPS, readable, train_further, train_model
 from api.jobs.training_apart import AGAIN, HOURLY, Trainer, due, tick_train
 from api.settings import read_settings
 from api.wiring import Services, build
