@@ -19,7 +19,6 @@ from feeds.kernel.errors import UsageError
 from feeds.kernel.time import local_date
 from profiles.consent import SENSITIVE
 from profiles.contacts import clean_address
-from profiles.feedback import FeedbackRow
 from profiles.tokens import CONFIRM_WITHIN, LinkTarget, derived_secret, secret_hash
 from profiles.types import Profile
 
@@ -228,11 +227,6 @@ def stop_channel(services: Services, profile_id: int, channel: str, reason: str 
     now = services.clock.now()
     services.consents.end(profile_id, f"channel:{channel}", at=now)
     return services.subscriptions.end(profile_id, channel, at=now, reason=reason)
-
-
-def give_opinion(services: Services, row: FeedbackRow) -> None:
-    """Keep what a resident did with a pick; what was hidden leaves the feed at the next poll."""
-    signals.opinion(services, row.profile_id, row.notice_id, row.kind, row.value, row.channel)
 
 
 def forget_behaviour(services: Services, profile_id: int, *, own: bool = False) -> int:

@@ -16,14 +16,13 @@ from xml.etree import ElementTree
 import pytest
 
 from api.feed_asgi import FeedPath
-from api.jobs import joining
+from api.jobs import joining, signals
 from api.jobs.selecting import select_for
 from api.settings import read_settings
 from api.wiring import Services, build
 from feeds.desk.editing import SYSTEM
 from feeds.kernel.db import Database
 from feeds.kernel.time import FixedClock
-from profiles.feedback import FeedbackRow
 from profiles.types import FollowedPlace
 from tests.factories import NOW, new_notice, profile
 
@@ -354,12 +353,11 @@ def test_what_is_hidden_leaves_the_feed_at_the_next_poll(
     url = f"/f/{joined.feed_token}.rss"
     first = ask(path, url)
     [notice] = [item for item in services.notices.latest(_all()) if item.guid == "a"]
-    row = FeedbackRow(joined.profile.id, notice.id, "hide", services.clock.now())
-    joining.give_opinion(services, row)
+    signals.opinion(services, joined.profile.id, notice.id, "hide")
     second = ask(path, url, if_none_match=first.headers["etag"])
     assert second.status == 200
     assert notice.content.title not in second.body.decode()
-    joining.give_opinion(services, replace(row, kind="like"))
+    signals.opinion(services, joined.profile.id, notice.id, "like")
     assert notice.content.title in ask(path, url).body.decode()
 
 
