@@ -1,7 +1,7 @@
 """The score of single cells, part by part, with the single facts each part is made of. Pure.
 
 The same figures as ``blend`` gives for whole rows, for the few cells that are picked: reasons and rankers
-need to know what met what there. Called by ``select`` and rankers, read by ``explain``.
+need to know what met what there. Called by ``select``, read by ``explain``.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -24,28 +23,25 @@ import numpy as np
 from feeds.catalogue.notices import Notice
 from feeds.catalogue.vocabulary import City
 from feeds.kernel.time import at_local_time, local_date
-from profiles.bulk import PickTable, pack_many
 from profiles.editions import NewEdition
-from profiles.packing import KINDS, PackedPicks, pack_ids
 from profiles.shelves import Desk, StoredShelf, stored
-from profiles.types import WELCOME_SIZE, EditionKind, Pick, Profile, Reason, Shelf
+from profiles.types import WELCOME_SIZE, Profile, Shelf
 from recommender.blend import Asked, Blend, Prepared, ask, prepare, score_all
 from recommender.candidates import Pool, eligible, from_notice, pool
-from recommender.cells import Cells, cells
-from recommender.explain import Said, explain
+from recommender.cells import cells
+from recommender.edition import editions, table
+from recommender.explain import explain
 from recommender.model_file import Model
-from recommender.policy import Arranged, Hidden, Policy, Run, reworded
+from recommender.policy import Hidden, Policy, Run
 from recommender.rank import Near, depth, nearest, rank
 from recommender.rerank import Stage
 from recommender.second_stage import Acts, look_again, stage_of
 from recommender.threads import one_blas_thread, side_by_side
-from recommender.types import Ints, Mask, Weights
+from recommender.types import Mask, Weights
 
 BATCH = 512
 #: Profiles × candidates scored at once: half a megabyte for each array, so that a few fit into the cache.
 _CELLS = 1 << 17
-_NEW, _MANDATORY, _EXPLORED = (KINDS.index(kind) for kind in ("new", "mandatory", "explored"))
-_EMERGENCY = 2
 #: What is decided beside the score where nobody says otherwise.
 NO_TRIALS = Policy(explore=False)
 
@@ -358,8 +354,8 @@ def _choose(
     rows = np.repeat(np.arange(len(profiles)), [len(one.columns) for one in arranged.ranked])
     columns = np.array([column for one in arranged.ranked for column in one.columns], dtype=np.int64)
     picks = cells(asked, rows, columns, ready, second)
-    table = _table(picks, arranged, control, explain(picks))
-    return _editions(profiles, np.unique(rows).tolist(), desk, table, columns, arranged, terms)
+    filled = table(picks, arranged, control, explain(picks))
+    return editions(profiles, np.unique(rows).tolist(), desk, filled, columns, arranged, ready, terms.now)
 
 
 def _near(asked: Asked, mask: Mask, first: Mask, ready: Prepared, count: int) -> Near:
@@ -374,79 +370,6 @@ def _near(asked: Asked, mask: Mask, first: Mask, ready: Prepared, count: int) ->
         return nearest(scores, _forced(mask[rows], scores, ready), ready.pool, count)
 
     return Near.joined(side_by_side(block, range(0, len(mask), step)))
-
-
-def _table(picks: Cells, arranged: Arranged, control: Mask, said: Said) -> PickTable:
-    """Put picks into arrays; no score is kept of somebody who switched personalisation off."""
-    counts = np.array([len(one.columns) for one in arranged.ranked], dtype=np.int64)
-    by_rule = np.array([one.by_rule for one in arranged.ranked], dtype=np.int64)
-    begins = np.concatenate([[0], np.cumsum(counts[counts > 0])])
-    place = np.arange(picks.rows.size) - np.repeat(begins[:-1], np.diff(begins))
-    ruled = place < by_rule[picks.rows]
-    tried, chances = np.zeros(ruled.size, dtype=bool), np.ones(ruled.size, dtype=np.float32)
-    last = np.cumsum(counts)[list(arranged.chances)] - 1
-    tried[last], chances[last] = True, list(arranged.chances.values())
-    said = reworded(said, tried, control[picks.rows] & ~ruled, picks.ready.statements)
-    return PickTable(
-        editions=begins,
-        ids=picks.ready.pool.ids[picks.columns],
-        revisions=picks.ready.revisions[picks.columns],
-        kinds=np.select([ruled, tried], [_MANDATORY, _EXPLORED], _NEW),
-        scores=np.where(picks.asked.said.personalised[picks.rows], picks.total, np.float32(0)),
-        chances=chances,
-        reasons=said.starts,
-        said=said.said,
-        worth=said.worth,
-    )
-
-
-def _editions(
-    profiles: Sequence[Profile], rows: Sequence[int], desk: Desk, table: PickTable, columns: Ints,
-    arranged: Arranged, terms: _Terms,
-) -> list[NewEdition]:  # fmt: skip
-    """Pack every profile's picks; they become objects again only where somebody looks at them.
-
-    Editions with reminders are packed by the ledger, which has to look what lies on the shelf already.
-    """
-    picks: dict[int, Sequence[Pick]] = {}
-    if rows:
-        ready = terms.ready
-        packed = pack_many(table, [ready.heads[column] for column in columns.tolist()], ready.statements)
-        free = ready.pool.rank[columns] == _EMERGENCY
-        slots = np.add.reduceat(~free, table.editions[:-1]).tolist()
-        ids, begins = table.ids.tolist(), table.editions.tolist()
-        for n, row in enumerate(rows):
-            a, b = begins[n], begins[n + 1]
-            picks[row] = PackedPicks(
-                packed[n], pack_ids(ids[a:b]), b - a, slots[n], partial(_picks, table, a, b, ready)
-            )
-    for row, told in arranged.reminders.items():
-        own, ruled = tuple(picks.get(row, ())), arranged.ranked[row].by_rule
-        picks[row] = (*own[:ruled], *told, *own[ruled:])
-    made = []
-    for row in sorted(picks) if arranged.reminders else rows:
-        version = desk.shelves[row].version
-        kind: EditionKind = "daily" if version else "welcome"
-        made.append(NewEdition(profiles[row].id, kind, picks[row], terms.now, version))
-    return made
-
-
-def _picks(table: PickTable, first: int, end: int, ready: Prepared) -> tuple[Pick, ...]:
-    """Some picks of a table as objects."""
-    words = ready.statements.all
-    made = []
-    for n in range(first, end):
-        reasons = tuple(
-            Reason(*words[int(table.said[line])], float(table.worth[line]))
-            for line in range(int(table.reasons[n]), int(table.reasons[n + 1]))
-        )
-        made.append(
-            Pick(
-                int(table.ids[n]), int(table.revisions[n]), KINDS[int(table.kinds[n])], reasons,
-                float(table.scores[n]), float(table.chances[n]),
-            )
-        )  # fmt: skip
-    return tuple(made)
 
 
 def _columns(ids: Sequence[int], ready: Prepared) -> list[int]:
