@@ -2,6 +2,7 @@
 
 DeliveryError
 ├── RetryableError        the provider is busy or unreachable; try again by ``delivery.retry``
+│   └── ThrottledError    not now: a bucket is empty, or the provider asks for patience; costs no attempt
 ├── PermanentError        this message will never be accepted; trying again would only annoy
 ├── SuppressedError       the recipient has stopped this channel since the row was planned
 └── UnknownOutcomeError   the line broke after the content was handed over; it may have arrived
@@ -18,6 +19,19 @@ class DeliveryError(MycityError):
 
 class RetryableError(DeliveryError):
     """The provider is busy or unreachable; a later attempt may succeed."""
+
+
+class ThrottledError(RetryableError):
+    """Not now, but soon: the row goes back and the attempt does not count.
+
+    Args:
+        message: One sentence for the log.
+        seconds: How long to wait at least.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class PermanentError(DeliveryError):

@@ -6,10 +6,12 @@ database read is left once it exists.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
+
+from delivery.errors import DeliveryError
 
 Lane = Literal["alert", "confirmation", "immediate", "digest"]
 LANES: tuple[Lane, ...] = ("alert", "confirmation", "immediate", "digest")
@@ -240,6 +242,51 @@ class Delivery:
     error: str = ""
     sent_at: datetime | None = None
     notices: tuple[tuple[int, int], ...] = field(default=())
+    frozen: bool = True
+    run_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A claimed delivery with the message it becomes, or with what speaks against it.
+
+    Attributes:
+        message: ``None`` without an ``error``: there is nothing to say, and the row is ``skipped``.
+        error: What was found while preparing.
+        why: Short code of a skip, e.g. ``empty``; shown to whoever asks why nothing came.
+        recipe: Where this was the first preparation: what the same bodies are rebuilt from. It is
+            written before anything is sent.
+        notices: (notice id, revision) carried; written together with ``recipe``.
+    """
+
+    row: Delivery
+    message: Message | None = None
+    error: DeliveryError | None = None
+    why: str = ""
+    recipe: Mapping[str, Any] | None = None
+    notices: tuple[tuple[int, int], ...] = ()
+
+
+Prepare = Callable[[Sequence[Delivery]], Sequence[Prepared]]
+ReceiptState = Literal["delivered", "failed", "bounced", "complained"]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a provider says later about a message it took.
+
+    Attributes:
+        provider_ref: The provider's own number of the message, or ``""``.
+        code: The provider's reason, e.g. ``5.1.1``; never an address.
+        out_id: Our reference that the provider gives back, e.g. ``d17``, or ``""``.
+    """
+
+    provider: str
+    provider_ref: str
+    state: ReceiptState
+    at: datetime
+    code: str = ""
+    out_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

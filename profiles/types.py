@@ -11,8 +11,8 @@ from typing import Literal
 
 PickKind = Literal["new", "update", "reminder", "mandatory", "explored"]
 EditionKind = Literal["welcome", "daily", "alert"]
-ChannelName = Literal["feed", "email", "sms", "web"]
-Frequency = Literal["daily", "immediate"]
+ChannelName = Literal["feed", "email", "sms", "web", "webhook", "webpush", "wechat", "apprise"]
+Frequency = Literal["daily", "weekly", "immediate"]
 FeedbackKind = Literal["impression", "open", "click", "save", "like", "dislike", "hide", "less", "rating"]
 
 PACE_MIN, PACE_MAX = 2, 10

@@ -131,12 +131,14 @@ class GuardedClient:
         *,
         form: Mapping[str, Any] | None = None,
         json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         accept: str = "",
         allowed: Collection[int] = (200, 201, 202, 204),
         named_by: str = "",
         trace: list[Hop] | None = None,
     ) -> Answer:
-        """Send a form or a JSON document, under the same guard as :meth:`get`.
+        """Send a form, a JSON document or plain bytes, under the same guard as :meth:`get`.
 
         A redirect is followed only if it keeps method and body (307, 308) and does not give up encryption.
 
@@ -144,24 +146,29 @@ class GuardedClient:
             url: As for :meth:`get`.
             form: Fields; a list as value repeats the field.
             json: Anything JSON can say; sent where ``form`` is ``None``.
+            body: Bytes as they are; ``headers`` names their Content-Type.
+            headers: More headers, e.g. a signature; one that is not printable ASCII is left out.
             accept: As for :meth:`get`.
             allowed: The statuses that are an answer.
             named_by: As for :meth:`get`.
             trace: As for :meth:`get`.
 
         Raises:
-            UsageError: If both ``form`` and ``json`` are given.
+            UsageError: If more than one of ``form``, ``json`` and ``body`` is given.
             HttpStatusError: If the final answer is not one of ``allowed``.
             FetchError: As for :meth:`get`; also if a redirect would drop what was sent.
         """
-        if form is not None and json is not None:
-            raise UsageError("A request carries either a form or JSON; give one of them.")
+        if sum(one is not None for one in (form, json, body)) > 1:
+            raise UsageError("A request carries a form, JSON or bytes; give one of them.")
         if form is not None:
-            kind, body = "application/x-www-form-urlencoded", urlencode(form, doseq=True).encode()
+            kind, data = "application/x-www-form-urlencoded", urlencode(form, doseq=True).encode()
+        elif body is not None:
+            kind, data = "application/octet-stream", body
         else:
-            kind, body = "application/json", dumps(json, ensure_ascii=False).encode()
-        headers = self._headers(accept, {"Content-Type": kind, "Content-Length": str(len(body))})
-        return self._follow(url, Question("POST", headers, body, tuple(allowed)), trace, named_by)
+            kind, data = "application/json", dumps(json, ensure_ascii=False).encode()
+        more = {"Content-Type": kind, **(headers or {}), "Content-Length": str(len(data))}
+        question = Question("POST", self._headers(accept, more), data, tuple(allowed))
+        return self._follow(url, question, trace, named_by)
 
     def _headers(self, accept: str, more: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
         wanted = {
