@@ -8,23 +8,30 @@ twice leaves one file) and expire. It never opens a socket or the database.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import tempfile
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from delivery.errors import RetryableError
 from delivery.mime import to_bytes
 from delivery.types import Accepted, MailMessage, Message, SmsMessage
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._@-]+")
-_FOLDERS = {".eml": "email", ".txt": "sms"}
+#: Kind of message → folder and ending; people read mails and texts, programs read the rest.
+_KINDS = {
+    "MailMessage": ("email", ".eml"), "SmsMessage": ("sms", ".txt"), "PushMessage": ("push", ".json"),
+    "WechatMessage": ("wechat", ".json"), "WebhookMessage": ("webhook", ".json"),
+}  # fmt: skip
 
 
 class CaptureChannel:
-    """Writes ``<folder>/email/*.eml`` and ``<folder>/sms/*.txt``; takes both kinds of message.
+    """Writes ``<folder>/email/*.eml``, ``<folder>/sms/*.txt`` and so on; takes every kind of message.
 
     Args:
         folder: Made with mode 0700 when first needed.
@@ -42,10 +49,11 @@ class CaptureChannel:
             PermanentError: If no such mail could be built for a real channel either.
             RetryableError: If the folder cannot be written to.
         """
+        folder, ending = _KINDS[type(message).__name__]
         if isinstance(message, MailMessage):
-            path = self._path(message.message_id.strip("<>"), ".eml")
-            return self._write(path, to_bytes(message))
-        return self._write(self._path(message.out_id, ".txt"), _sms_bytes(message))
+            return self._write(self._path(message.message_id.strip("<>"), folder, ending), to_bytes(message))
+        data = _sms_bytes(message) if isinstance(message, SmsMessage) else _json_bytes(message)
+        return self._write(self._path(message.out_id, folder, ending), data)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -62,7 +70,7 @@ class CaptureChannel:
         """
         limit = (now - older_than).timestamp()
         gone = 0
-        for folder in sorted(set(_FOLDERS.values())):
+        for folder in sorted(folder for folder, _ in _KINDS.values()):
             for path in sorted((self.folder / folder).glob("*")):
                 with contextlib.suppress(FileNotFoundError):
                     if path.stat().st_mtime < limit:
@@ -70,11 +78,11 @@ class CaptureChannel:
                         gone += 1
         return gone
 
-    def _path(self, reference: str, suffix: str) -> Path:
+    def _path(self, reference: str, folder: str, ending: str) -> Path:
         safe = _UNSAFE.sub("-", reference).strip(".-")[:100]
         if safe != reference:
             safe = f"{safe}-{blake2b(reference.encode('utf-8', 'replace'), digest_size=4).hexdigest()}"
-        return self.folder / _FOLDERS[suffix] / f"{safe}{suffix}"
+        return self.folder / folder / f"{safe}{ending}"
 
     def _write(self, path: Path, data: bytes) -> Accepted:
         try:
@@ -101,6 +109,10 @@ def _replace(path: Path, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _json_bytes(message: Any) -> bytes:
+    return json.dumps(asdict(message), ensure_ascii=False, indent=2, default=str).encode("utf-8", "replace")
 
 
 def _sms_bytes(message: SmsMessage) -> bytes:
