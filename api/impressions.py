@@ -38,7 +38,8 @@ class Impressions:
             shelf_version: Says whether this is the same list as the last time.
             shown: (notice id, propensity) in order; empty for somebody who is not observed.
         """
-        if not shown:
+        # Read without the lock: at worst the same list is looked at twice.
+        if not shown or self._seen.get(profile_id) == shelf_version:
             return False
         rows = signals.impressions(profile_id, shown, "feed", self._services.clock.now())
         with self._lock:

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 
 # Grows with every change of the rendered bytes; every reader then gets one full answer.
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 _TAG = re.compile(r'(?:W/)?"([^"]*)"|([^\s,"]+)')
 # What proxies append when they compress: nginx and Apache write -gzip, some write ;gzip or --gzip.
 _SUFFIX = re.compile(r"(?:-+|;)(?:gzip|br|zstd|deflate)$")

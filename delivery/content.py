@@ -2,17 +2,24 @@
 
 Order: banner of a mark, deadline, body, source and licence, reasons. A sensitive entry says only
 that something changed. ``body_html`` is trusted to be sanitised; everything else is escaped here.
-Called by ``delivery.syndication`` and ``delivery.jsonfeed``.
+Called by ``delivery.syndication``, ``delivery.jsonfeed`` and ``delivery.feed_writer``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from zoneinfo import ZoneInfo
 
 from delivery.types import Also, EntryView
-from delivery.wording import deadline_text, mark_note, readable, words
+from delivery.wording import deadline_text, is_chinese, mark_note, readable, words
+
+_TRANSLATED = (
+    "The title is a translation; the text of the notice follows in its own language.",
+    "标题为译文，以下为公告原文。",
+)
+# What the formats want to hear of a file of which nothing is known.
+UNKNOWN_TYPE = "application/octet-stream"
 
 
 def content_html(entry: EntryView, lang: str, timezone: str) -> str:
@@ -40,6 +47,12 @@ def shown_reasons(entry: EntryView) -> tuple[str, ...]:
     return () if entry.sensitive else tuple(readable(reason) for reason in entry.reasons if reason.strip())
 
 
+def why_html(reasons: Sequence[str], lang: str) -> str:
+    """Return the line that says why somebody got an entry; it is always the content's last."""
+    label = words(lang)
+    return f"<p><em>{escape(label['why'] + label['joiner'].join(reasons))}</em></p>"
+
+
 def _parts(entry: EntryView, lang: str, zone: ZoneInfo) -> Iterator[str]:
     label = words(lang)
     if note := mark_note(entry, lang):
@@ -49,13 +62,15 @@ def _parts(entry: EntryView, lang: str, zone: ZoneInfo) -> Iterator[str]:
         return
     if deadline := deadline_text(entry, zone, lang):
         yield f"<p><strong>{escape(label['deadline'] + deadline)}</strong></p>"
+    if entry.title_lang and entry.title_lang != entry.lang:
+        yield f"<p><small>{_TRANSLATED[is_chinese(lang)]}</small></p>"
     yield _body(entry, lang)
     if entry.phone:
         yield f"<p>{escape(label['phone'] + entry.phone)}</p>"
     if origin := _origin(entry, lang):
         yield f"<p><small>{origin}</small></p>"
     if reasons := shown_reasons(entry):
-        yield f"<p><em>{escape(label['why'] + label['joiner'].join(reasons))}</em></p>"
+        yield why_html(reasons, lang)
 
 
 def _body(entry: EntryView, lang: str) -> str:
