@@ -3,7 +3,8 @@
 A text goes out only with a signature and a template that carriers have approved, so a message is a
 template id and its parameters; the text is what they render to. It is complete without its link,
 which is fixed, belongs to the template and stands last. No parameter carries an address of the web.
-Called by ``delivery.compose``; :data:`TEMPLATES` is what an operator registers.
+Called by ``delivery.compose``, ``delivery.compose_alert`` and ``api.jobs``; :data:`TEMPLATES` is what
+an operator registers (``mycity sms templates``).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _ABOUT = re.compile(
 
 # Words of each template around its parameters. ``{link}`` is the one registered link, fixed in the
 # approved text; a second template of the same words without it is registered as ``…-nolink``.
-TEMPLATES: Mapping[str, str] = {
+_DIGESTS: Mapping[str, str] = {
     "discreet-zh": "您关注的事项有更新，详情请到“我的页面”查看。拒收请回复R{link}",
     "digest-zh-1": "{item1}。拒收请回复R{link}",
     "first-zh": "今天{count}条与您有关，第一条：{item1}。拒收请回复R{link}",
@@ -45,6 +46,58 @@ TEMPLATES: Mapping[str, str] = {
     "digest-en-4": (
         "{count} for you today: 1. {item1}; 2. {item2}; 3. {item3}; 4. {item4}. Reply R to stop{link}"
     ),
+}
+# Warnings and corrections; ``note`` holds whole sentences.
+_URGENT: Mapping[str, str] = {
+    "alert-zh": "紧急：{title}。{note}拒收请回复R{link}",
+    "update-zh": "更新：{title}。{note}拒收请回复R{link}",
+    "cancel-zh": "解除：{title}。{note}拒收请回复R{link}",
+    "fix-zh": "更正：{title}。{note}拒收请回复R{link}",
+    "alert-en": "Emergency: {title}. {note}Reply R to stop{link}",
+    "update-en": "Update: {title}. {note}Reply R to stop{link}",
+    "cancel-en": "Over: {title}. {note}Reply R to stop{link}",
+    "fix-en": "Correction: {title}. {note}Reply R to stop{link}",
+}
+# Answers and questions (``delivery.compose_reply``). A code never carries a link.
+_REPLIES: Mapping[str, str] = {
+    "code-zh": "验证码{code}，10分钟内有效。不是您本人操作请不必理会",
+    "welcome-zh": "您已订阅{scope}的公告，有新内容时{hour}点一条。退订请回复TD，咨询电话{phone}{link}",
+    "unplaced-zh": "已订阅全市公告，但没认出“{name}”。可再发DY加地名，如DY{example}。退订请回复TD{link}",
+    "already-zh": "您已在订阅{scope}的公告，每天{hour}点，不必再发。退订请回复TD{link}",
+    "stopped-zh": "已退订，不会再给这个号码发短信。想再收到请发送DY，咨询电话{phone}{link}",
+    "help-zh": "发送DY加地名订阅公告，例如DY{example}；发送TD退订。咨询电话{phone}{link}",
+    "kept-zh": "好的，短信照旧，每天{hour}点。退订请回复TD{link}",
+    "still-zh": "这个号码订阅着我们的公告。还要收到请回复Y，不是您订的请回复R{link}",
+    "copyask-zh": "{whom}想让您也收到一份公告短信。同意请回复Y，不回复就不会再发{link}",
+    "copyon-zh": "好的，今后{whom}收到公告短信时您也收到一份。不要了请回复TD{link}",
+    "copyoff-zh": "{whom}的公告短信已停止，您不会再收到副本。咨询电话{phone}{link}",
+    "copyend-zh": "收您短信副本的人不要副本了，您自己的短信照旧。咨询电话{phone}{link}",
+    "code-en": "Code {code}, valid for 10 minutes. If it was not you, ignore this",
+    "welcome-en": "You now get notices for {scope} at {hour}:00. Reply TD to stop, call {phone}{link}",
+    "unplaced-en": "You get notices for the city; {name} is unknown. Send DY {example}, or TD to stop{link}",
+    "already-en": "You already get notices for {scope} at {hour}:00. Reply TD to stop{link}",
+    "stopped-en": "Stopped: no more texts to this number. Send DY to get them again, call {phone}{link}",
+    "help-en": "Send DY and a place for notices, e.g. DY {example}; TD to stop. Questions: {phone}{link}",
+    "kept-en": "Thank you, the texts go on at {hour}:00. Reply TD to stop{link}",
+    "still-en": "This number gets our notices. Reply Y to keep them, R if it was not you{link}",
+    "copyask-en": "{whom} would like you to get a copy of notices. Reply Y to agree, else none{link}",
+    "copyon-en": "Whenever {whom} gets a notice by text you get one too. Reply TD to stop{link}",
+    "copyoff-en": "The texts of {whom} have stopped; you get no copies any more. Questions: {phone}{link}",
+    "copyend-en": "Whoever got copies of your texts wants no more; yours go on. Questions: {phone}{link}",
+}
+# A copy for somebody else says for whom: 为母亲：…
+_COPIED = ("discreet-{}", "digest-{}-1", "first-{}", "digest-{}-2", "digest-{}-3", "digest-{}-4",
+           "alert-{}", "update-{}", "cancel-{}", "fix-{}")  # fmt: skip
+_FOR = {"zh": "为{whom}：", "en": "For {whom}: "}
+TEMPLATES: Mapping[str, str] = {
+    **_DIGESTS,
+    **_URGENT,
+    **_REPLIES,
+    **{
+        f"copy-{form.format(lang)}": _FOR[lang] + {**_DIGESTS, **_URGENT}[form.format(lang)]
+        for lang in ("zh", "en")
+        for form in _COPIED
+    },
 }
 _MARKS = {
     "zh": {"lifted": "已解除：", "withdrawn": "已撤回：", "corrected": "更正：", "expired": "已到期：",
@@ -82,7 +135,7 @@ class _Item:
         return whole + (units(self.note) + 2 if self.note else 0)
 
 
-def compose_sms(digest: Digest, *, to: str, out_id: str) -> SmsMessage:
+def compose_sms(digest: Digest, *, to: str, out_id: str, whom: str = "") -> SmsMessage:
     """Write the short message of a digest.
 
     One notice aims at one segment (70 characters), several at two. Deadlines and phone numbers are
@@ -93,6 +146,7 @@ def compose_sms(digest: Digest, *, to: str, out_id: str) -> SmsMessage:
         digest: At least one entry; ``page_url`` is the fixed registered link.
         to: E.164.
         out_id: Our own reference.
+        whom: In a copy for somebody else: whose digest it is, e.g. ``母亲``.
 
     Raises:
         PermanentError: If the digest is empty or has no signature.
@@ -102,15 +156,65 @@ def compose_sms(digest: Digest, *, to: str, out_id: str) -> SmsMessage:
     lang = "zh" if is_chinese(digest.lang) else "en"
     head = f"【{clean(digest.signature)}】" + (SAMPLE if digest.sample else "")
     named = [] if digest.discreet else [entry for entry in digest.entries if not entry.sensitive]
-    name, params = _choose(named, digest, lang, head)
-    bare = head + TEMPLATES[name].format(link="", **params)
-    linked = f"{bare} {digest.page_url}" if digest.page_url else bare
+    mark = _FOR[lang].format(whom=whom) if whom else ""
+    name, params = _choose(named, digest, lang, head + mark)
+    if whom:
+        name, params = f"copy-{name}", {"whom": whom, **params}
+    return _message(name, params, head, digest.page_url, to=to, out_id=out_id)
+
+
+def compose_named(
+    name: str,
+    params: Mapping[str, str],
+    *,
+    signature: str,
+    to: str,
+    out_id: str,
+    link: str = "",
+    sample: bool = False,
+    trim: str = "",
+) -> SmsMessage:
+    """Write a short message from one of :data:`TEMPLATES`.
+
+    Args:
+        name: With its language, e.g. ``fix-zh``.
+        params: All that the template names.
+        signature: The registered signature without brackets.
+        to: E.164.
+        out_id: Our own reference.
+        link: The one registered link; used where the template has one and it costs no segment.
+        sample: True for the sample city.
+        trim: The parameter that is shortened until all fits into two segments.
+
+    Raises:
+        PermanentError: If there is no signature, no such template, or a parameter is missing.
+    """
+    if not signature.strip() or name not in TEMPLATES:
+        raise PermanentError(f"The short message {name} has no signature or is not known; it was not built.")
+    head = f"【{clean(signature)}】" + (SAMPLE if sample else "")
+    values = {key: _plain(value) for key, value in params.items()}
+    try:
+        if trim:
+            around = head + TEMPLATES[name].format(link="", **{**values, trim: ""})
+            values[trim] = clip(values[trim], max(0, DOUBLE - units(around)))
+        return _message(name, values, head, link, to=to, out_id=out_id)
+    except KeyError as error:
+        raise PermanentError(f"The short message {name} lacks {error}; it was not built.") from error
+
+
+def _message(
+    name: str, params: Mapping[str, str], head: str, link: str, *, to: str, out_id: str
+) -> SmsMessage:
+    """Render with the link if the template has one and it costs no segment, else without."""
+    words = TEMPLATES[name]
+    bare = head + words.format(link="", **params)
+    linked = f"{bare} {link}" if link and words.endswith("{link}") else bare
     domestic = to.startswith("+86")
     fits = linked != bare and segments(linked, domestic) == segments(bare, domestic)
     text = linked if fits else bare
     return SmsMessage(
         to=to,
-        template_id=name if fits else f"{name}-nolink",
+        template_id=name if fits or not words.endswith("{link}") else f"{name}-nolink",
         params=params,
         text=text,
         segments=segments(text, domestic),

@@ -18,11 +18,18 @@ _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200b\u2028\u2029\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
 _SPACE = re.compile(r"[\s\u3000]+")
-_GSM = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+# The default alphabet of 3GPP TS 23.038 in the order of its codes (the place of the escape holds none),
+# and its extension: character → second code. A character of the extension takes two places.
+GSM_ALPHABET = (
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-_GSM_EXTENSION = frozenset("\f^{}\\[~]|€")
+GSM_EXTENDED = {
+    "\f": 0x0A, "^": 0x14, "{": 0x28, "}": 0x29, "\\": 0x2F, "[": 0x3C, "~": 0x3D, "]": 0x3E, "|": 0x40,
+    "€": 0x65,
+}  # fmt: skip
+_GSM = frozenset(GSM_ALPHABET) - {"\x1b"}
+_GSM_EXTENSION = frozenset(GSM_EXTENDED)
 _BOUNDARY = frozenset(" ，。；：、！？,.;:!?）)》】」”—-/·")
 _OPENERS = "（(《【「“"
 ELLIPSIS = "…"
@@ -92,6 +99,11 @@ def clip(text: str, limit: int) -> str:
     return (_tidy(_at_boundary(kept, text)) if kept else "") + ELLIPSIS
 
 
+def is_gsm(text: str) -> bool:
+    """Whether the GSM alphabet suffices, so that 160 characters fit into a segment abroad."""
+    return all(char in _GSM or char in _GSM_EXTENSION for char in text)
+
+
 def graphemes(text: str) -> Iterator[str]:
     """Yield what a reader sees as one character: base with marks, emoji sequences, flags."""
     cluster = ""
@@ -105,7 +117,7 @@ def graphemes(text: str) -> Iterator[str]:
 
 
 def _measure(text: str, domestic: bool) -> tuple[int, int, int]:
-    if not domestic and all(char in _GSM or char in _GSM_EXTENSION for char in text):
+    if not domestic and is_gsm(text):
         return _cost(text, True), 160, 153
     return units(text), 70, 67
 
