@@ -11,20 +11,26 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 import phonenumbers
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select, update
 
-from feeds.kernel.db import Database, upsert
+from feeds.kernel.db import Database, chunks, marks, plain_rows, upsert
 from feeds.kernel.errors import StorageError, UsageError
-from profiles.tables import contact
+from feeds.kernel.time import from_micros
+from profiles.tables import contact, subscription
 
 _EMAIL = re.compile(r"^[^@\s,;:<>\"()\[\]\\]+@[^@\s,;:<>\"()\[\]\\]+\.[^@\s.]+$")
 _NONCE = 12
+# Addresses that only their own channel can read; it has checked them before they come here.
+_OPAQUE = frozenset({"webpush", "wechat", "apprise"})
+_OPAQUE_MOST = 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,34 @@ def clean_address(channel: str, text: str) -> str:
         if not phonenumbers.is_possible_number(number):
             raise UsageError("This phone number is too short or too long; write it like 138 0000 0001.")
         return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if channel == "webhook":
+        return _web_address(text)
+    if channel in _OPAQUE:
+        if not text or not text.isprintable() or len(text) > _OPAQUE_MOST:
+            raise UsageError("This address cannot be kept; add it once more on your page.")
+        return text
     raise UsageError(f"There is no address for the channel {channel!r}; choose email or sms.")
+
+
+def _web_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    plain = text.isascii() and text.isprintable() and not any(map(str.isspace, text)) and len(text) <= 1000
+    if not named or not plain:
+        raise UsageError("This is not a web address; it should look like https://example.org/notices.")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise UsageError("Give the address without a name, a password or a # part.")
+    return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower()).geturl()
+
+
+def can_text(number: str) -> bool:
+    """Whether an E.164 number can belong to a person's phone; service numbers and landlines cannot."""
+    kinds = phonenumbers.PhoneNumberType
+    kind = phonenumbers.number_type(phonenumbers.parse(number, "CN"))
+    return kind in (kinds.MOBILE, kinds.FIXED_LINE_OR_MOBILE, kinds.PERSONAL_NUMBER)
 
 
 class ContactStore:
@@ -91,6 +124,8 @@ class ContactStore:
             "blind_index": self._blind(channel, clean),
             "verified_at": at if verified else None,
             "created_at": at,
+            "seen_at": at if verified else None,
+            "asked_at": None,
         }
         with self._db.write() as connection:
             upsert(connection, contact, [row], ["profile_id", "channel"])
@@ -107,6 +142,23 @@ class ContactStore:
             profile_id, channel, self._open(row.sealed, f"{profile_id}/{channel}"), row.verified_at
         )
 
+    def many(self, pairs: Iterable[tuple[int, str]]) -> dict[tuple[int, str], Contact]:
+        """Return the addresses of many (profile id, channel); a pair without one is left out."""
+        wanted = set(pairs)
+        found: dict[tuple[int, str], Contact] = {}
+        with self._db.read() as connection:
+            for part in chunks(sorted({profile_id for profile_id, _ in wanted})):
+                query = (
+                    "SELECT profile_id, channel, sealed, verified_at FROM contact "  # noqa: S608
+                    f"WHERE profile_id IN ({marks(part)})"
+                )
+                for profile_id, channel, sealed, verified in plain_rows(connection, query, part):
+                    if (profile_id, channel) in wanted:
+                        address = self._open(bytes(sealed), f"{profile_id}/{channel}")
+                        at = None if verified is None else from_micros(verified)
+                        found[(profile_id, channel)] = Contact(profile_id, channel, address, at)
+        return found
+
     def holders(self, channel: str, address: str) -> list[int]:
         """Return the profiles that gave this address."""
         blind = self._blind(channel, clean_address(channel, address))
@@ -118,11 +170,89 @@ class ContactStore:
             )
             return list(connection.scalars(query))
 
+    def index_of(self, channel: str, address: str) -> str:
+        """Return the blind index of an address: 64 hexadecimal characters, the same for every spelling.
+
+        Raises:
+            UsageError: If it is no address of this channel.
+        """
+        return self._blind(channel, clean_address(channel, address))
+
+    def proven(self, channel: str, address: str) -> dict[int, datetime]:
+        """Return the profiles whose holder has shown that this address is theirs, and when last."""
+        blind = self.index_of(channel, address)
+        query = select(contact.c.profile_id, contact.c.verified_at).where(
+            contact.c.blind_index == blind, contact.c.channel == channel, contact.c.verified_at.is_not(None)
+        )
+        with self._db.read() as connection:
+            return {row.profile_id: row.verified_at for row in connection.execute(query)}
+
+    def prove(self, profile_id: int, channel: str, *, at: datetime) -> None:
+        """Note that the holder has just shown that the address is theirs: a code, or a word from it."""
+        self._set(profile_id, channel, {"verified_at": at, "seen_at": at, "asked_at": None})
+
+    def doubt(self, profile_id: int, channel: str, *, at: datetime) -> None:
+        """Note that the address counts as unconfirmed until its holder answers; they are asked at ``at``."""
+        self._set(profile_id, channel, {"verified_at": None, "asked_at": at})
+
+    def asked(self, channel: str, address: str, *, since: datetime) -> list[int]:
+        """Return the profiles whose holder was asked for this address since then and has not answered."""
+        query = select(contact.c.profile_id).where(
+            contact.c.blind_index == self.index_of(channel, address),
+            contact.c.channel == channel,
+            contact.c.asked_at > since,
+        )
+        with self._db.read() as connection:
+            return list(connection.scalars(query.order_by(contact.c.profile_id)))
+
+    def unanswered(self, channel: str, *, before: datetime, limit: int = 200) -> list[int]:
+        """Return profiles whose holder was asked for an address before then and has not answered."""
+        query = select(contact.c.profile_id).where(
+            contact.c.channel == channel, contact.c.asked_at < before, contact.c.verified_at.is_(None)
+        )
+        with self._db.read() as connection:
+            return list(connection.scalars(query.order_by(contact.c.profile_id).limit(limit)))
+
+    def seen(self, pairs: Iterable[tuple[int, str]], *, at: datetime) -> None:
+        """Note that these addresses took a message; written at most once a day for each."""
+        by_channel: dict[str, set[int]] = {}
+        for profile_id, channel in pairs:
+            by_channel.setdefault(channel, set()).add(profile_id)
+        fresh = at - timedelta(days=1)
+        for channel, profile_ids in by_channel.items():
+            for part in chunks(sorted(profile_ids)):
+                old = contact.c.seen_at.is_(None) | (contact.c.seen_at < fresh)
+                here = (contact.c.channel == channel) & contact.c.profile_id.in_(part) & old
+                with self._db.write() as connection:
+                    connection.execute(update(contact).where(here).values(seen_at=at))
+
+    def silent(self, channel: str, *, since: datetime, limit: int = 200) -> list[int]:
+        """Return profiles with a live subscription whose confirmed address gave no sign since then."""
+        live = exists().where(
+            subscription.c.profile_id == contact.c.profile_id,
+            subscription.c.channel == contact.c.channel,
+            subscription.c.ended_at.is_(None),
+        )
+        query = (
+            select(contact.c.profile_id)
+            .where(contact.c.channel == channel, contact.c.verified_at < since, live)
+            .where(contact.c.seen_at.is_(None) | (contact.c.seen_at < since))
+            .order_by(contact.c.profile_id)
+            .limit(limit)
+        )
+        with self._db.read() as connection:
+            return list(connection.scalars(query))
+
     def remove(self, profile_id: int, channel: str) -> None:
         """Forget an address; doing so twice changes nothing."""
         with self._db.write() as connection:
             here = (contact.c.profile_id == profile_id) & (contact.c.channel == channel)
             connection.execute(delete(contact).where(here))
+
+    def _set(self, profile_id: int, channel: str, values: dict[str, datetime | None]) -> None:
+        here = (contact.c.profile_id == profile_id) & (contact.c.channel == channel)
+        with self._db.write() as connection:
+            connection.execute(update(contact).where(here).values(values))
 
     def _seal(self, text: str, bound_to: str) -> bytes:
         nonce = secrets.token_bytes(_NONCE)
