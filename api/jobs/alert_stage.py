@@ -1,7 +1,7 @@
 """Where a warning stands, and who was told of it before: what an alert job must know before it tells.
 
 Reads the stores and changes nothing. All languages of one warning are one family. Called by
-:mod:`api.jobs.alerts`.
+:mod:`api.jobs.alerts` and :mod:`api.jobs.alert_proof`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from api.jobs.concerned import Circle, circle_of
+from api.jobs.concerned import Circle, circle_of, readers_of
 from api.wiring import Services
-from delivery.types import Delivery
+from delivery.alert_outbox import AlertPlan, Version
 from feeds.catalogue.notices import Notice
+from feeds.kernel.time import to_micros
 from profiles.match import kinship
 
 # An alert that could not be sent for so long is of no use any more.
 USEFUL_FOR = timedelta(hours=12)
 # What a source said before it was first polled is old news, unless it was said just now.
 ARCHIVE_AGE = timedelta(hours=24)
-# States of a message that reached somebody, or may have.
-TOLD = frozenset({"leased", "sent", "delivered", "complained", "unknown"})
+_NOBODY = Circle(False, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +32,40 @@ class Family:
     base: Notice
     members: tuple[Notice, ...]
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The notices' numbers."""
+        return tuple(one.id for one in self.members)
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a warning stands, and who was told of it before.
+    """Where a warning stands.
 
     Attributes:
+        family: Ids of its notices.
         versions: What is told now: one notice for each language.
         keys: Notice id → beginning of the keys of this stage's messages.
         circle: Whom it concerns anew; ``None`` where only those who were told hear of it.
-        told: (profile, channel) that an earlier stage reached.
-        planned: Keys of messages of this stage that exist already.
-        outdated: Ids of messages of an earlier stage that still wait.
+        over: It is withdrawn: an end is told.
+        begun: Whether any message of it was planned before.
         since: When this stage began.
         expires_at: When its messages stop being of use.
     """
 
+    family: tuple[int, ...]
     versions: tuple[Notice, ...]
     keys: Mapping[int, str]
     circle: Circle | None
-    told: frozenset[tuple[int, str]]
-    planned: frozenset[str]
-    outdated: tuple[int, ...]
+    over: bool
+    begun: bool
     since: datetime
     expires_at: datetime
+
+    @property
+    def name(self) -> str:
+        """What this stage is remembered by; a minor change is not told anew, but looked at once."""
+        return "|".join(f"{self.keys[one.id]}{one.revision}" for one in self.versions)
 
 
 def families(services: Services, notice_ids: Iterable[int]) -> Iterator[Family]:
@@ -76,19 +87,19 @@ def families(services: Services, notice_ids: Iterable[int]) -> Iterator[Family]:
 
 def stage_of(services: Services, family: Family, now: datetime) -> Stage | None:
     """Find out what is to be told, if anything."""
-    released = tuple(one for one in family.members if one.state == "released" and not _is_over(one, now))
+    released = tuple(one for one in family.members if one.state == "released" and not is_over(one, now))
     if family.base.state == "withdrawn":
         released = ()  # the first language speaks for the others
     withdrawn = tuple(one for one in family.members if one.state == "withdrawn")
     versions = released or withdrawn
     if not versions:
         return None
-    rows = _alerts(services, family)
+    begun = services.alert_outbox.begun(family.ids)
     # One that repeats another source's warning is told through that one.
     urgent = any(one.priority == "emergency" for one in released) and (
-        bool(rows) or not _told_by_another(services, released)
+        begun or not _told_by_another(services, released)
     )
-    if not rows and not urgent:
+    if not begun and not urgent:
         return None
     majors = services.notices.last_major(one.id for one in versions)
     keys = {
@@ -96,19 +107,53 @@ def stage_of(services: Services, family: Family, now: datetime) -> Stage | None:
         f"{'' if released else ':end'}:"
         for one in versions
     }
-    begun = [one.changed_at or one.created_at for one in versions]
     ends = [one.content.expires for one in released if one.content.expires is not None]
-    current = tuple(keys.values())
     return Stage(
+        family=family.ids,
         versions=versions,
         keys=keys,
         circle=_circle(services, released, now) if urgent else None,
-        told=frozenset((row.profile_id, row.channel) for row in rows if row.state in TOLD),
-        planned=frozenset(row.dedupe_key for row in rows if row.dedupe_key.startswith(current)),
-        outdated=tuple(r.id for r in rows if r.state == "queued" and not r.dedupe_key.startswith(current)),
-        since=max(begun),
+        over=not released,
+        begun=begun,
+        since=max(one.changed_at or one.created_at for one in versions),
         expires_at=min([now + USEFUL_FOR, *ends]),
     )
+
+
+def plan_of(services: Services, stage: Stage, now: datetime, channels: Sequence[str]) -> AlertPlan:
+    """Say to the outbox whom a stage is told, and from what its messages are built."""
+    circle = stage.circle or _NOBODY
+    several = len(stage.versions) > 1
+    readers = readers_of(services.alert_outbox.languages(), stage.versions) if several else {}
+    return AlertPlan(
+        family=stage.family,
+        versions=tuple(
+            Version(
+                one.id, one.revision, stage.keys[one.id],
+                # The first is also for everybody who reads none of the languages.
+                None if place == 0 else readers[one.id],
+                _recipe(stage, one, now),
+            )
+            for place, one in enumerate(stage.versions)
+        ),
+        channels=tuple(channels),
+        anew=stage.circle is not None,
+        everybody=circle.everybody,
+        places=circle.places,
+        follow=stage.begun and services.alert_outbox.told(stage.family),
+        due_at=now,
+        expires_at=stage.expires_at,
+    )  # fmt: skip
+
+
+def _recipe(stage: Stage, notice: Notice, now: datetime) -> dict[str, Any]:
+    recipe: dict[str, Any] = {
+        "kind": "alert",
+        "notice": notice.id,
+        "revision": notice.revision,
+        "window": [to_micros(stage.since), to_micros(now)],
+    }
+    return recipe | ({"stage": "end"} if stage.over else {})
 
 
 def _told_by_another(services: Services, members: Sequence[Notice]) -> bool:
@@ -122,13 +167,7 @@ def _told_by_another(services: Services, members: Sequence[Notice]) -> bool:
     }
     others |= {one.lead_id for one in members if one.lead_id is not None}
     others -= {one.id for one in members}
-    return any(row.lane == "alert" for other in others for row in services.outbox.for_notice(other))
-
-
-def _alerts(services: Services, family: Family) -> list[Delivery]:
-    """Every alert that carried one of its languages, whatever became of it."""
-    rows = {row.id: row for one in family.members for row in services.outbox.for_notice(one.id)}
-    return [row for row in rows.values() if row.lane == "alert"]
+    return bool(others) and services.alert_outbox.begun(sorted(others))
 
 
 def _circle(services: Services, released: Sequence[Notice], now: datetime) -> Circle | None:
@@ -142,5 +181,6 @@ def _circle(services: Services, released: Sequence[Notice], now: datetime) -> Ci
     )
 
 
-def _is_over(notice: Notice, now: datetime) -> bool:
+def is_over(notice: Notice, now: datetime) -> bool:
+    """Whether a warning's own end has come."""
     return notice.content.expires is not None and notice.content.expires <= now

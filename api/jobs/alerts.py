@@ -1,43 +1,49 @@
 """Alerts: brings an emergency to everybody it concerns at once, past pace, rank, mutes and quiet hours.
 
-An update reaches those who were told before and those it concerns now; the end reaches exactly those who
-were told. It writes editions and outbox rows; the sending round does the rest. Run twice, nothing comes
-twice: each message has one key for ever. Called after every landing of warnings, by the desk when it
-releases, corrects or withdraws an emergency, and by ``mycity alert``; docs/warnings.md.
+Messages first: the database plans them a slice at a time, and whoever sends begins with the first slice while
+the rest is planned. The ledger of editions follows. An update reaches those who were told before and those it
+concerns now; the end reaches exactly those who were told. Run twice, or killed between two slices and run
+again, nothing comes twice and nothing is lost: each message has one key for ever. Called after every landing
+of warnings, by the desk when it releases, corrects or withdraws an emergency, and by ``mycity alert``;
+docs/warnings.md.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from api.jobs.alert_stage import USEFUL_FOR, Family, Stage, families, stage_of
+from api.jobs.alert_stage import USEFUL_FOR, Family, Stage, families, plan_of, stage_of
 from api.jobs.concerned import reasons_for, version_for
-from api.jobs.digests import send
+from api.jobs.sending import send
+from api.jobs.worker import wake
 from api.wiring import Services
-from delivery.compose import TEMPLATE_VERSION
-from delivery.types import NewDelivery
+from delivery.alert_outbox import AlertPlan
 from feeds.intake.parsers.cap import is_linked, parse_cap
 from feeds.intake.sources import Source
 from feeds.intake.types import Fetched, IngestReport
 from feeds.kernel.errors import BadInputError, NotFoundError, StorageError, UsageError
-from feeds.kernel.time import to_micros
 from profiles.editions import NewEdition
-from profiles.types import Pick, PickKind, Profile, Reason, Shelf, Subscription
+from profiles.types import Pick, PickKind, Profile, Reason, Shelf
 
 _log = structlog.get_logger(__name__)
-CHANNELS = ("email", "sms")
+#: Channels that push, the ones that reach most first.
+CHANNELS = ("sms", "email", "webpush", "wechat", "webhook", "apprise")
 #: A source for warnings that are handed over as files; who can run the command is trusted.
 FILE_SOURCE = "alert-files"
 # A name that is reserved for being nowhere; the source is paused as well, so nobody ever asks it.
 _NO_ADDRESS = "https://alert-files.invalid/"
-_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 _BATCH = 500
+# Subscriptions in a transaction: few at first, so that sending begins at once.
+_FIRST, _SLICE = 500, 5_000
+# After so many messages the planner steps aside for a moment, in seconds.
+_MANY, _GAP = 100, 0.02
 MAX_FILE = 8_000_000
 
 
@@ -75,49 +81,80 @@ def relay(services: Services, notice_ids: Iterable[int], *, now: datetime | None
             after all languages of a warning have landed.
         now: The instant the alerts are made at.
     """
-    now = now or services.clock.now()
-    report = AlertReport()
-    for family in families(services, notice_ids):
-        try:
-            _relay_one(services, family, report, now)
-        except StorageError:
-            raise
-        except Exception as error:
-            # One warning that cannot be told must not keep the others from being told.
-            report.broken += 1
-            _log.error("relay_broke", error=f"{type(error).__name__}: {error}")
-    return report
-
-
-def _relay_one(services: Services, family: Family, report: AlertReport, now: datetime) -> None:
-    stage = stage_of(services, family, now)
-    if stage is not None and stage.outdated:
-        # What was not sent yet need not be sent and then corrected. Look again: some may be on their way.
-        report.replaced += services.outbox.cancel(stage.outdated, now)
-        stage = stage_of(services, family, now)
-    if stage is not None:
-        report.notices += 1
-        before = report.editions
-        _Relay(services, stage, report, now).run()
-        report.told.update({one.id: report.editions - before for one in stage.versions})
+    return _run(services, notice_ids, now or services.clock.now(), None)
 
 
 def tell(services: Services, notice_id: int) -> AlertReport:
     """Relay one notice if it is an emergency, and send at once; for what a person did at the desk."""
-    report = relay(services, [notice_id])
-    if report.messages:
-        send(services)
-    return report
+    return _run(services, [notice_id], services.clock.now(), _send_all)
 
 
 def catch_up(services: Services, *, now: datetime | None = None) -> AlertReport:
     """Relay once more what changed lately, should a process have died between landing and relaying.
 
-    Looks at notices tagged as warnings; what was told is not told again. It reads all profiles while an
-    emergency stands, so call it at a start and every few minutes, not every second.
+    Looks at notices tagged as warnings; what was told is not told again. While an emergency stands it
+    compares its whole circle with the outbox, so call it at a start and every few minutes, not every second.
     """
     now = now or services.clock.now()
     return relay(services, services.notices.changed_since(now - USEFUL_FOR, "type:warning"), now=now)
+
+
+def channels_of(services: Services) -> tuple[str, ...]:
+    """The channels that an alert goes out by: every one that pushes and is set up."""
+    return tuple(name for name in CHANNELS if name in services.channels)
+
+
+def _run(
+    services: Services,
+    notice_ids: Iterable[int],
+    now: datetime,
+    between: Callable[[Services, AlertReport], None] | None,
+) -> AlertReport:
+    """Plan the messages of all warnings; then let them go; then write the ledger."""
+    report = AlertReport()
+    begun: list[_Telling] = []
+    for family in families(services, notice_ids):
+        _guarded(report, lambda family=family: begun.extend(_plan(services, family, report, now)))  # type: ignore[misc]
+    if between is not None:
+        between(services, report)
+    for telling in begun:
+        _guarded(report, telling.write)
+    return report
+
+
+def _guarded(report: AlertReport, step: Callable[[], None]) -> None:
+    """One warning that cannot be told must not keep the others from being told."""
+    try:
+        step()
+    except StorageError:
+        raise
+    except Exception as error:
+        report.broken += 1
+        _log.error("relay_broke", error=f"{type(error).__name__}: {error}")
+
+
+def _plan(services: Services, family: Family, report: AlertReport, now: datetime) -> list[_Telling]:
+    stage = stage_of(services, family, now)
+    if stage is None:
+        return []
+    if stage.begun:
+        # What was not sent yet need not be sent and then corrected.
+        keys = list(stage.keys.values())
+        report.replaced += services.alert_outbox.cancel_outdated(stage.family, keys, now)
+    report.notices += 1
+    if stage.circle is not None and stage.circle.unplaced:
+        report.unplaced.append(stage.versions[0].id)
+    telling = _Telling(services, stage, plan_of(services, stage, now, channels_of(services)), report, now)
+    telling.queue()
+    return [telling]
+
+
+def _send_all(services: Services, report: AlertReport) -> None:
+    """Send what was planned, round after round, unless nothing moves any more."""
+    if not report.messages.total():
+        return
+    while send(services).sent:
+        pass
 
 
 def take_file(
@@ -164,118 +201,73 @@ def _file_source(services: Services) -> Source:
         return services.sources.pause(FILE_SOURCE, True)
 
 
-class _Relay:
-    """Tells one stage of one warning, a batch of profiles in a transaction."""
+class _Telling:
+    """Tells one stage of one warning."""
 
-    def __init__(self, services: Services, stage: Stage, report: AlertReport, now: datetime) -> None:
-        self._services, self._stage, self._report, self._now = services, stage, report, now
-        self._channels: dict[int, set[str]] = {}
-        for profile_id, channel in stage.told:
-            self._channels.setdefault(profile_id, set()).add(channel)
-
-    def run(self) -> None:
-        stage = self._stage
-        if stage.circle is not None and stage.circle.unplaced:
-            self._report.unplaced.append(stage.versions[0].id)
-        live = _live_subscriptions(self._services)
-        for group in self._groups():
-            concerned = {one.id: self._reasons(one) for one in group}
-            self._tell([one for one in group if concerned[one.id]], concerned, live)
-
-    def _groups(self) -> Iterator[list[Profile]]:
-        """Everybody, or only those who were told before."""
-        if self._stage.circle is not None:
-            yield from self._services.profiles.batches(_BATCH)
-            return
-        ids = sorted(self._channels)
-        for start in range(0, len(ids), _BATCH):
-            yield self._services.profiles.many(ids[start : start + _BATCH])
-
-    def _reasons(self, profile: Profile) -> tuple[Reason, ...]:
-        anew = reasons_for(profile, self._stage.circle) if self._stage.circle is not None else ()
-        if profile.id in self._channels:
-            return (Reason("update"), *anew[1:])
-        return anew
-
-    def _tell(
-        self,
-        profiles: Sequence[Profile],
-        reasons: Mapping[int, tuple[Reason, ...]],
-        live: Mapping[int, Sequence[Subscription]],
+    def __init__(
+        self, services: Services, stage: Stage, plan: AlertPlan, report: AlertReport, now: datetime
     ) -> None:
-        """The edition first, its messages after: killed in between, the next run finds the edition."""
-        wanted = {one.id: self._messages(one, live.get(one.id, ())) for one in profiles}
-        editions = self._editions(profiles, reasons, {key for key, subs in wanted.items() if subs})
-        rows = [
-            self._row(profile, subscription, editions[profile.id])
-            for profile in profiles
-            if profile.id in editions
-            for subscription in wanted[profile.id]
-        ]
-        for channel in CHANNELS:
-            some = [row for row in rows if row.channel == channel]
-            self._report.messages[channel] += self._services.outbox.enqueue(some, self._now)
+        self._services, self._stage, self._plan = services, stage, plan
+        self._report, self._now = report, now
+        self._added = 0
 
-    def _messages(self, profile: Profile, live: Sequence[Subscription]) -> list[Subscription]:
-        """Channels that this stage has not planned yet: all of those concerned, else those told before."""
-        anew = self._stage.circle is not None and bool(reasons_for(profile, self._stage.circle))
-        told = self._channels.get(profile.id, set())
-        return [
-            one for one in live
-            if (anew or one.channel in told)
-            and not any(f"{key}{profile.id}:{one.channel}" in self._stage.planned
-                        for key in self._stage.keys.values())
-        ]  # fmt: skip
-
-    def _row(self, profile: Profile, subscription: Subscription, edition: int) -> NewDelivery:
-        notice = version_for(profile, self._stage.versions)
-        return NewDelivery(
-            dedupe_key=f"{self._stage.keys[notice.id]}{profile.id}:{subscription.channel}",
-            profile_id=profile.id,
-            channel=subscription.channel,
-            lane="alert",
-            due_at=self._now,
-            expires_at=self._stage.expires_at,
-            recipe={
-                "kind": "alert",
-                "editions": [edition],
-                "lang": subscription.lang,
-                "template": TEMPLATE_VERSION,
-                "window": [to_micros(self._stage.since), to_micros(self._now)],
-            },
-            notices=((notice.id, notice.revision),),
-        )
+    def queue(self) -> None:
+        """Plan the messages; whoever sends is woken after each slice."""
+        plan = self._plan
+        if not plan.channels or not (plan.anew or plan.follow):
+            return
+        for some in self._services.alert_outbox.plan(plan, self._now, first=_FIRST, size=_SLICE):
+            self._report.messages += some.added
+            self._added += some.added.total()
+            if some.added:
+                wake()
+            if some.added.total() >= _MANY:
+                # Whoever sends needs the database too; a busy writer would not let them in.
+                time.sleep(_GAP)
 
     # -- the ledger ------------------------------------------------------------------------------
 
-    def _editions(
-        self, profiles: Sequence[Profile], reasons: Mapping[int, tuple[Reason, ...]], pushed: set[int]
-    ) -> dict[int, int]:
-        """An edition of this stage for each profile that needs one: made now, or found from before."""
-        found: dict[int, int] = {}
+    def write(self) -> None:
+        """Write an edition for everybody concerned, a batch in a transaction; not again once all have it."""
+        outbox, before, after = self._services.alert_outbox, self._report.editions, 0
+        if self._added or not outbox.is_done(self._stage.name):
+            while found := outbox.concerned(self._plan, after, _BATCH):
+                self._batch(dict(found))
+                after = found[-1][0]
+            outbox.mark_done(self._stage.name, self._now)
+        told = self._report.editions - before
+        self._report.told.update({one.id: told for one in self._stage.versions})
+
+    def _batch(self, told: dict[int, bool]) -> None:
+        profiles = self._services.profiles.many(told)
+        pushed = self._services.alert_outbox.planned(self._plan, list(told))
+        self._editions(profiles, told, pushed)
+
+    def _reasons(self, profile: Profile, told: bool) -> tuple[Reason, ...]:
+        anew = reasons_for(profile, self._stage.circle) if self._stage.circle is not None else ()
+        return (Reason("update"), *anew[1:]) if told else anew
+
+    def _editions(self, profiles: Sequence[Profile], told: dict[int, bool], pushed: set[int]) -> None:
+        """An edition of this stage for each profile that needs one and has none."""
         left = list(profiles)
         for _attempt in range(2):
             shelves = self._services.editions.shelves([one.id for one in left], since=self._stage.since)
             made = []
             for profile in left:
                 shelf = shelves[profile.id]
-                before = self._before(shelf)
-                if before:
-                    if profile.id in pushed and (edition := self._edition_of(profile.id)):
-                        found[profile.id] = edition
-                elif profile.id in pushed or not shelf.picked & self._stage.keys.keys():
-                    # A feed shows the change by itself; only who is written to needs a new edition for it.
-                    made.append(self._new_edition(profile, shelf, reasons[profile.id]))
+                reasons = self._reasons(profile, told[profile.id])
+                if not reasons or self._before(shelf):
+                    continue
+                # A feed shows the change by itself; only who is written to needs a new edition for it.
+                if profile.id in pushed or not shelf.picked & self._stage.keys.keys():
+                    made.append(self._new_edition(profile, shelf, reasons, told[profile.id]))
             ids = self._services.editions.append(made) if made else []
-            written = {e.profile_id: one for e, one in zip(made, ids, strict=True) if one is not None}
-            found |= written
-            self._report.editions += len(written)
-            lost = {one.profile_id for one in made} - written.keys()
+            lost = {e.profile_id for e, number in zip(made, ids, strict=True) if number is None}
+            self._report.editions += len(made) - len(lost)
             left = [one for one in left if one.id in lost]
             if not left:
                 break
         self._report.conflicts += len(left)
-        return found
 
     def _before(self, shelf: Shelf) -> bool:
         """Whether this stage stands on the shelf already."""
@@ -284,26 +276,10 @@ class _Relay:
             for item in shelf.picks
         )
 
-    def _edition_of(self, profile_id: int) -> int | None:
-        until = self._now + timedelta(microseconds=1)
-        editions = self._services.editions.between(profile_id, self._stage.since, until)
-        holding = (e.id for e in reversed(editions) if any(p.notice_id in self._stage.keys for p in e.picks))
-        return next(holding, None)
-
-    def _new_edition(self, profile: Profile, shelf: Shelf, reasons: tuple[Reason, ...]) -> NewEdition:
+    def _new_edition(
+        self, profile: Profile, shelf: Shelf, reasons: tuple[Reason, ...], told: bool
+    ) -> NewEdition:
         notice = version_for(profile, self._stage.versions)
-        again = profile.id in self._channels or notice.id in shelf.picked
-        kind: PickKind = "update" if again else "mandatory"
+        kind: PickKind = "update" if told or notice.id in shelf.picked else "mandatory"
         pick = Pick(notice.id, notice.revision, kind, reasons)
         return NewEdition(profile.id, "alert", (pick,), self._now, shelf.version)
-
-
-def _live_subscriptions(services: Services) -> dict[int, list[Subscription]]:
-    """Profile → its live subscriptions that push, read a batch at a time."""
-    found: dict[int, list[Subscription]] = {}
-    after = 0
-    while some := services.subscriptions.due(_NEVER, channels=CHANNELS, limit=5000, after=after):
-        for one in some:
-            found.setdefault(one.profile_id, []).append(one)
-        after = some[-1].id
-    return found

@@ -5,6 +5,7 @@ Mutes, rank, pace and what a model learned do not count here. Called by :mod:`ap
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -67,11 +68,31 @@ def reasons_for(profile: Profile, circle: Circle) -> tuple[Reason, ...]:
 
 def version_for(profile: Profile, versions: Sequence[Notice]) -> Notice:
     """Choose the language version that somebody reads best; the first one if they read none of them."""
+    return _best(profile.langs, versions)
+
+
+def _best(langs: Sequence[str], versions: Sequence[Notice]) -> Notice:
     by_language: Mapping[str, Notice] = {_language(one.content.lang): one for one in reversed(versions)}
-    for lang in profile.langs:
+    for lang in langs:
         if _language(lang) in by_language:
             return by_language[_language(lang)]
     return versions[0]
+
+
+def readers_of(langs: Sequence[str], versions: Sequence[Notice]) -> dict[int, tuple[str, ...]]:
+    """Say which profiles read which version.
+
+    Args:
+        langs: Combinations of languages as profiles store them: lists in JSON.
+        versions: One for each language.
+
+    Returns:
+        Notice id → combinations of those who read it best.
+    """
+    found: dict[int, list[str]] = {one.id: [] for one in versions}
+    for stored in langs:
+        found[_best(json.loads(stored), versions).id].append(stored)
+    return {number: tuple(some) for number, some in found.items()}
 
 
 def _language(tag: str) -> str:

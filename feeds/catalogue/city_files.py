@@ -19,6 +19,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from feeds.catalogue.alert_files import (
+    ISSUER_COLUMNS,
+    SHAPE_COLUMNS,
+    issuers_of,
+    shapes_of,
+    templates_of,
+)
+from feeds.catalogue.alert_templates import AlertTemplate
 from feeds.catalogue.vocabulary import (
     PLACE_KINDS,
     Agency,
@@ -139,6 +147,11 @@ class _Loader:
             notice_types=self._codes("notice_types.csv", lambda r: NoticeType(r.need("code"), r.label())),
             places=places, agencies=self._agencies(places), rules=(), decoys=self._lines("decoys.txt"),
             checks=tuple(map(one_form, self._lines("checks.txt"))), calendar=self._calendar(),
+            issuers=issuers_of(self._rows("issuers.csv", ISSUER_COLUMNS, optional=True)),
+            alert_templates=self._alert_templates(),
+            shapes=MappingProxyType(
+                shapes_of(self._rows("shapes.csv", SHAPE_COLUMNS, optional=True), places)
+            ),
             _names=_place_names(places),
         )  # fmt: skip
         if city.place not in places:
@@ -152,8 +165,8 @@ class _Loader:
             raise CityError(f"{self.where}, {key}: must be given as text")
         return value
 
-    def _rows(self, file: str, columns: tuple[str, ...]) -> Iterator[_Row]:
-        found = False
+    def _rows(self, file: str, columns: tuple[str, ...], *, optional: bool = False) -> Iterator[_Row]:
+        found = optional
         for folder in self.folders:
             path = folder.joinpath(file)
             if path.is_file():
@@ -207,6 +220,15 @@ class _Loader:
             lines = _read(path, f"{_name(folder)}/{file}").splitlines() if path.is_file() else []
             found.update(dict.fromkeys(line.partition("#")[0].strip() for line in lines))
         return tuple(line for line in found if line)
+
+    def _alert_templates(self) -> Mapping[str, AlertTemplate]:
+        found: dict[str, AlertTemplate] = {}
+        for folder in self.folders:
+            path, where = folder.joinpath("alert_templates.toml"), f"{_name(folder)}/alert_templates.toml"
+            if path.is_file():
+                entries = _toml(path, where).get("template", [])
+                found.update((one.code, one) for one in templates_of(entries, where))
+        return MappingProxyType(found)
 
     def _calendar(self) -> WorkingCalendar:
         wanted = self.head.get("calendar", [])

@@ -24,12 +24,13 @@ from feeds.catalogue.rows import key_rows, plain_text, print_row
 from feeds.catalogue.tables import (
     counter,
     notice,
+    notice_edit,
     notice_key,
     notice_link,
     notice_print,
     pending_change,
 )
-from feeds.kernel.db import Database, chunks, insert_missing, insert_plain
+from feeds.kernel.db import Database, chunks, insert_missing, insert_plain, upsert
 
 _CERTAIN = ("duplicate_of", "reprints")
 _GROUP_MOST = 200
@@ -223,9 +224,16 @@ class IdentityStore:
             for one in {notice_id, *(to for to, _ in before)}:
                 regroup(connection, one)
             # What is shown of the group has changed, so nothing that was rendered before may stand.
-            connection.execute(
-                update(counter).where(counter.c.name == "edit").values(value=counter.c.value + 1)
+            number = connection.scalar(
+                update(counter)
+                .where(counter.c.name == "edit")
+                .values(value=counter.c.value + 1)
+                .returning(counter.c.value)
             )
+            touched = {notice_id, *(to for to, _ in before), *(to for to, _ in wanted)}
+            edits = [{"notice_id": one, "number": number} for one in sorted(touched)]
+            if number is not None:
+                upsert(connection, notice_edit, edits, ["notice_id"])
 
 
 def identity_for(content: NoticeContent) -> Identity:

@@ -17,7 +17,7 @@ from feeds.catalogue.notices import Link, Notice, NoticeContent, Revision, State
 from feeds.catalogue.rows import notice_of
 from feeds.catalogue.tables import counter, notice, notice_link, notice_revision, notice_tag
 from feeds.catalogue.tagging import Tag
-from feeds.kernel.db import Database, chunks
+from feeds.kernel.db import Database, Lookup, chunks
 from feeds.kernel.errors import NotFoundError
 
 _LIGHT = tuple(column for column in notice.c if column.name != "body")
@@ -59,6 +59,7 @@ class NoticeReader:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._numbers = Lookup(database, "SELECT name, value FROM counter WHERE name IN ('material', 'edit')")
 
     def known(self, source_id: int | None, guids: Iterable[str]) -> dict[str, StoredKey]:
         """Return what is stored of these guids of one source."""
@@ -112,7 +113,7 @@ class NoticeReader:
         """List notices, freshest first; ties go to the larger id. ``before`` continues a list."""
         query = (
             select(notice)
-            .where(_matches(which))
+            .where(matches(which))
             .order_by(notice.c.fresh_at.desc(), notice.c.id.desc())
             .limit(limit)
         )
@@ -253,8 +254,7 @@ class NoticeReader:
 
     def change_numbers(self) -> tuple[int, int]:
         """Return the newest (material number, edit number): while both stand, no notice reads differently."""
-        with self._db.read() as connection:
-            found = {row.name: row.value for row in connection.execute(select(counter))}
+        found = dict(self._numbers())
         return found.get("material", 0), found.get("edit", 0)
 
     def sizes(self) -> dict[str, int]:
@@ -313,7 +313,8 @@ def _tags(connection: Connection, ids: Sequence[int]) -> dict[int, list[Tag]]:
     return found
 
 
-def _matches(which: NoticeFilter) -> Any:
+def matches(which: NoticeFilter) -> Any:
+    """A filter as a condition on the table of notices."""
     conditions: list[Any] = [notice.c.state.in_(which.states)]
     for tag in which.tags:
         kind, _, code = tag.partition(":")

@@ -1,4 +1,4 @@
-"""The store of notices: writing them; with its three other parts, the only SQL on the catalogue's tables.
+"""The store of notices: writing them; with its four other parts, the only SQL on the catalogue's tables.
 
 Every public method is one transaction. Writers allocate material numbers here and nowhere else.
 It decides nothing: what is new or changed, who may publish, and what a tag is, come as arguments.
@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from feeds.catalogue.feed_reading import FeedReader
 from feeds.catalogue.identity import Identity
 from feeds.catalogue.identity_store import (
     IdentityStore,
@@ -44,9 +45,11 @@ from feeds.catalogue.tables import (
     counter,
     installation,
     notice,
+    notice_edit,
     notice_link,
     notice_revision,
     notice_tag,
+    notice_tombstone,
     notice_words,
     pending_change,
 )
@@ -56,12 +59,13 @@ from feeds.kernel.db import insert_missing, insert_plain, plain_values, to_json,
 from feeds.kernel.errors import ConflictError, NotFoundError
 
 
-class NoticeStore(NoticeReader, IdentityStore, UpstreamStore):
+class NoticeStore(NoticeReader, FeedReader, IdentityStore, UpstreamStore):
     """Reads and writes notices, their revisions, tags and links.
 
-    One class for its callers, four modules for those who read it: what reads
-    (:mod:`feeds.catalogue.reading`), what finds a notice again (:mod:`feeds.catalogue.identity_store`),
-    what publishers do later (:mod:`feeds.catalogue.upstream_store`), and what writes, here.
+    One class for its callers, five modules for those who read it: what reads
+    (:mod:`feeds.catalogue.reading`), what feeds ask (:mod:`feeds.catalogue.feed_reading`), what finds a
+    notice again (:mod:`feeds.catalogue.identity_store`), what publishers do later
+    (:mod:`feeds.catalogue.upstream_store`), and what writes, here.
     """
 
     # -- writing ---------------------------------------------------------------------------------
@@ -165,7 +169,7 @@ class NoticeStore(NoticeReader, IdentityStore, UpstreamStore):
                 changed["state"] = "released"
             if (major or revived) and row.state in PUBLIC_STATES:
                 changed |= {"material_number": _take_numbers(connection, 1) + 1, "changed_at": at}
-            _take_numbers(connection, 1, "edit")
+            _note_edit(connection, notice_id)
             connection.execute(update(notice).where(notice.c.id == notice_id).values(changed))
             connection.execute(
                 insert(notice_revision),
@@ -187,7 +191,7 @@ class NoticeStore(NoticeReader, IdentityStore, UpstreamStore):
         """Replace the tags of a notice without making a revision."""
         with self._db.write() as connection:
             _must_get(connection, notice_id)
-            _take_numbers(connection, 1, "edit")
+            _note_edit(connection, notice_id)
             _replace_tags(connection, notice_id, tags)
 
     def set_prominence(self, notice_id: int, prominence: Prominence) -> None:
@@ -277,6 +281,12 @@ def _take_numbers(connection: Connection, count: int, name: str = "material") ->
     return int(last) - count
 
 
+def _note_edit(connection: Connection, notice_id: int) -> None:
+    """Say that a notice reads differently, though nothing material changed; feeds that hold it look again."""
+    number = _take_numbers(connection, 1, "edit") + 1
+    upsert(connection, notice_edit, [{"notice_id": notice_id, "number": number}], ["notice_id"])
+
+
 def _insert_all(connection: Connection, rows: list[dict[str, Any]]) -> list[int]:
     """Insert notices and return their ids in order."""
     try:
@@ -317,7 +327,12 @@ def _replace_tags(connection: Connection, notice_id: int, tags: Sequence[Tag]) -
 
 
 def _erase_content(connection: Connection, notice_id: int) -> None:
-    """Purge: the row stays as a neutral tombstone, everything it said goes."""
+    """Purge: the row stays as a neutral tombstone, everything it said goes; feeds learn where it stood."""
+    stood = select(notice_tag.c.notice_id, notice_tag.c.kind, notice_tag.c.code).where(
+        notice_tag.c.notice_id == notice_id, notice_tag.c.kind.in_(_FEED_KINDS)
+    )
+    rows = [dict(row) for row in connection.execute(stood).mappings()]
+    insert_missing(connection, notice_tombstone, rows, ["notice_id", "kind", "code"])
     blank = NoticeContent(title="—")
     connection.execute(update(notice).where(notice.c.id == notice_id).values(content_columns(blank)))
     connection.execute(delete(notice_revision).where(notice_revision.c.notice_id == notice_id))
@@ -328,6 +343,10 @@ def _erase_content(connection: Connection, notice_id: int) -> None:
 
 # What was withdrawn or purged stays as it is, whoever wants to change it.
 _REVISABLE: tuple[State, ...] = ("draft", "in_review", "scheduled", "released", "superseded", "expired")
+
+
+# What public feeds are about; only these are remembered of a purged notice.
+_FEED_KINDS = ("role", "theme", "place", "agency", "type")
 
 
 def _expect(row: Row[Any], frm: Sequence[State], revision: int | None) -> None:

@@ -79,6 +79,8 @@ notice = Table(
     Index("ix_notice_state_fresh", "state", "fresh_at", "id"),
     Index("ix_notice_state_deadline", "state", "deadline"),
     Index("ix_notice_doc_key", "doc_key"),
+    Index("ix_notice_material", "material_number"),
+    Index("ix_notice_released", "released_at", "id", "place"),
     sqlite_autoincrement=True,
 )
 
@@ -160,4 +162,23 @@ pending_change = Table(
     Column("at", Instant, nullable=False),
     Column("reason", Text, nullable=False),
     Column("priority", String(16), nullable=True),  # NULL: as it is
+)
+
+# Which notice last read differently without a material change, by the number of the counter "edit".
+notice_edit = Table(
+    "notice_edit",
+    metadata,
+    Column("notice_id", BigInteger, ForeignKey("notice.id"), primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Index("ix_notice_edit_number", "number"),
+)
+
+# In which public feeds a purged notice stood, so that they can say that it is gone; nothing it said.
+notice_tombstone = Table(
+    "notice_tombstone",
+    metadata,
+    Column("notice_id", BigInteger, ForeignKey("notice.id"), primary_key=True, autoincrement=False),
+    Column("kind", String(16), primary_key=True),
+    Column("code", String(64), primary_key=True),
+    Index("ix_notice_tombstone_code", "kind", "code"),
 )

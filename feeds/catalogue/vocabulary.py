@@ -10,10 +10,16 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from feeds.catalogue.words import one_form
 from feeds.kernel.errors import MycityError
 from feeds.kernel.workdays import WorkingCalendar
+
+if TYPE_CHECKING:
+    from feeds.catalogue.alert_templates import AlertTemplate
+    from feeds.catalogue.issuers import IssuerRule
+    from feeds.kernel.geometry import Shape
 
 TAG_KINDS = ("theme", "role", "life", "type", "place", "agency")
 PLACE_KINDS = ("country", "province", "city", "district", "street", "zone", "elsewhere")
@@ -119,6 +125,9 @@ class City:
 
     Attributes:
         checks: The office's word list: what holds one of these waits for an editor; folded.
+        issuers: Who may have which warnings passed on at once; empty: whoever may publish.
+        alert_templates: Ready words for the office's own warnings, by code.
+        shapes: Where places lie, by code; many have none.
     """
 
     slug: str
@@ -138,6 +147,9 @@ class City:
     decoys: tuple[str, ...]
     calendar: WorkingCalendar
     checks: tuple[str, ...] = ()
+    issuers: tuple[IssuerRule, ...] = ()
+    alert_templates: Mapping[str, AlertTemplate] = field(default_factory=dict)
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
     _names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def _entry(self, tag: str) -> Theme | Role | LifeEvent | NoticeType | Place | Agency | None:

@@ -20,7 +20,7 @@ from feeds.desk.tables import staff
 from feeds.kernel.db import Database, insert_one
 from feeds.kernel.errors import UsageError
 
-ROLES = ("writer", "editor")
+ROLES = ("writer", "editor", "duty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class Actor:
     """Who does something at the desk.
 
     Attributes:
-        roles: ``writer`` may write and submit, ``editor`` may also approve, correct and withdraw.
+        roles: ``writer`` may write and submit, ``editor`` may also approve, correct and withdraw, ``duty``
+            may release a warning alone when no second person is there.
         agency: Slug of the agency they work for; empty for the city itself.
     """
 

@@ -1,7 +1,8 @@
 """Finds out which places of a city the areas of a warning mean, and says what was not understood.
 
-Pure. Reads administrative codes and names; never geometry: a city's files hold no coordinates, so polygons
-and circles are kept with the notice for others, and place nothing here. Called by ``feeds.intake.prepare``.
+Pure. Reads administrative codes and names; an area that only draws lines (polygons, circles) means every
+place of the city whose own shape it meets, as far as the city's files say where that lies. Such shapes
+are rough, so this errs on telling more. Called by ``feeds.intake.prepare`` and the desk's own alerts.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from feeds.catalogue.vocabulary import City, Place
 from feeds.catalogue.words import one_form
+from feeds.kernel.geometry import Disc, Polygon, Shape, is_usable, meets_any
 
 CAUSE = "cap:area"
 # Names of code lists that hold Chinese administrative codes; others (UGC, SAME, FIPS6 …) place nothing here.
@@ -86,8 +88,50 @@ def places_of(
         for code in _codes(area.get("geocodes") or {}):
             by_code.code(code)
         narrower = by_code.whole and by_name.codes and not by_name.whole and not by_name.unknown
-        found.add(by_name if narrower or not (by_code.codes or by_code.elsewhere) else by_code)
+        said = by_name if narrower or not (by_code.codes or by_code.elsewhere) else by_code
+        found.add(said if said.codes or said.elsewhere else _drawn(area, said, city))
     return _concerned(found, city, source_place if ours else None)
+
+
+def drawn_places(shapes: Sequence[Shape], city: City) -> tuple[str, ...]:
+    """Codes of the places inside the city whose shape meets one of some shapes, in the order of its files.
+
+    Where every district is met, or the city is but no part of it that is known, the whole city is meant.
+    """
+    usable = [shape for shape in shapes if is_usable(shape)]
+    met = [code for code, shape in city.shapes.items() if meets_any(shape, usable)]
+    parts = [code for code in met if code != city.place and city.place in city.ancestors(code)]
+    districts = {
+        code
+        for code, place in city.places.items()
+        if place.kind == "district" and city.place in city.ancestors(code)
+    }
+    if (districts and districts <= set(parts)) or (not parts and city.place in met):
+        return (city.place,)
+    return tuple(parts)
+
+
+def shapes_of(area: Mapping[str, Any]) -> tuple[Shape, ...]:
+    """The polygons and circles of an area as kept in ``extra["cap"]["areas"]``; broken ones fall out."""
+    found: list[Shape] = []
+    for ring in area.get("polygons") or ():
+        found.append(Polygon(tuple((float(lat), float(lon)) for lat, lon in ring)))
+    for lat, lon, km in area.get("circles") or ():
+        found.append(Disc((float(lat), float(lon)), float(km)))
+    return tuple(shape for shape in found if is_usable(shape))
+
+
+def _drawn(area: Mapping[str, Any], said: _Found, city: City) -> _Found:
+    """What an area means by its lines alone; as it was said where they place nothing either."""
+    shapes = shapes_of(area) if city.shapes else ()
+    codes = drawn_places(shapes, city)
+    if not codes:
+        if shapes and city.place in city.shapes and not said.unknown:
+            said.elsewhere.append("polygon")  # drawn wholly outside the city
+        return said
+    found = _Found(city)
+    found.codes += codes
+    return found
 
 
 def _concerned(found: _Found, city: City, source_place: str | None) -> Concerned:

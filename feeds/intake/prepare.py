@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from feeds.catalogue.checks import objection
 from feeds.catalogue.fingerprint import Fingerprint, fingerprints
 from feeds.catalogue.identity import Identity, identity_of, key_of
+from feeds.catalogue.issuers import authorised
 from feeds.catalogue.notices import Level, NoticeContent, Priority
 from feeds.catalogue.tagging import EDITOR, Tag, Tagger
 from feeds.catalogue.vocabulary import City
@@ -46,7 +47,7 @@ class Row:
         text: The body as plain text.
         tags, words, identity: Empty, ``None`` and ``None`` where ``finished`` is false.
         hold: Why an editor must look first, or ``""``: ``review-source``, ``untrusted-warning``,
-            ``word:…``, ``id-number``, ``openness``, ``rule:…``.
+            ``unauthorised-issuer``, ``word:…``, ``id-number``, ``openness``, ``rule:…``.
         finished: False where what is stored already says the same, so that nothing more is needed.
         messages: Ids of the CAP messages that this row stands for; empty for anything else.
         titled: False where upstream gave no title and a stand-in is shown.
@@ -357,7 +358,16 @@ class Preparer:
             return f"rule:{verdict.review}"
         if source.release == "review":
             return "untrusted-warning" if source.kind == "cap" else "review-source"
-        return ""
+        return "" if self._may_warn(source, content) else "unauthorised-issuer"
+
+    def _may_warn(self, source: Source, content: NoticeContent) -> bool:
+        """Whether the issuer table lets a warning out at once; anything else is no matter of the table."""
+        cap = content.extra.get("cap")
+        if not isinstance(cap, Mapping) or "AllClear" in (cap.get("response") or ()):
+            return True
+        names = (f"sender:{cap.get('sender')}", f"source:{source.slug}", f"agency:{content.agency_slug}")
+        event = f"{cap.get('event') or ''} {content.title}"
+        return authorised(self._city.issuers, names, event, str(cap.get("severity"))).allowed
 
 
 def priority_of(source: Source, row: Row) -> Priority:

@@ -16,8 +16,8 @@ import pytest
 
 from api.jobs import joining
 from api.jobs.alerts import catch_up, relay, take_file
-from api.jobs.digests import send
 from api.jobs.selecting import select_all
+from api.jobs.sending import send
 from api.settings import read_settings
 from api.wiring import Services, build
 from delivery.types import Delivery
@@ -322,17 +322,17 @@ def test_who_joins_later_gets_the_update_as_a_first_alert(services: Services, pe
     assert counts(services, people)["new"] == 1
 
 
-@pytest.mark.parametrize("dies_in", ["append", "enqueue"])
+@pytest.mark.parametrize("dies_in", ["append", "_slice", "_insert"])
 def test_killed_in_the_middle_and_run_again(
     services: Services, people: dict[str, int], monkeypatch: pytest.MonkeyPatch, dies_in: str
 ) -> None:
     typhoon = warning(services)
-    store: Any = services.editions if dies_in == "append" else services.outbox
+    store: Any = services.editions if dies_in == "append" else services.alert_outbox
     real = getattr(store, dies_in)
 
     def dies(*args: Any, **named: Any) -> Any:
-        if dies_in == "append":
-            real(*args, **named)  # written, and then the light goes out
+        if dies_in != "_slice":
+            real(*args, **named)  # done, and then the light goes out; an insert is not yet committed
         raise KeyboardInterrupt
 
     monkeypatch.setattr(store, dies_in, dies)
@@ -534,3 +534,31 @@ def test_files_that_are_none(services: Services, tmp_path: Path) -> None:
     (tmp_path / "page.cap").write_text("<html/>")
     with pytest.raises(BadInputError, match="no CAP"):
         take_file(services, tmp_path / "page.cap")
+
+
+def test_an_issuer_that_may_not_waits_for_an_editor(
+    services: Services, people: dict[str, int], tmp_path: Path
+) -> None:
+    known = services.sources.add(
+        slug="bureau", name="x", kind="cap", url="https://b.invalid/", release="publish", at=NIGHT
+    )
+    flood = cap_file(tmp_path, "f1", 0, headline="【示例】洪水橙色预警")
+    text = flood.read_text(encoding="utf-8").replace("<event>台风</event>", "<event>洪水</event>")
+    flood.write_text(text, encoding="utf-8")  # the observatory does not speak of floods
+    landed, told = take_file(services, flood, source=known)
+    [notice] = landed.new_ids
+    waiting = services.notices.get(notice)
+    assert (waiting.state, waiting.reason) == ("in_review", "unauthorised-issuer")
+    assert (landed.held, told.messages.total()) == (1, 0)
+    services.notices.set_state(notice, "released", at=services.clock.now(), frm=("in_review",))
+    assert relay(services, [notice]).messages.total() == 2  # an editor has looked
+
+
+def test_an_area_that_is_only_drawn(services: Services, people: dict[str, int], tmp_path: Path) -> None:
+    drawn = cap_file(tmp_path, "d1", 0)
+    text = drawn.read_text(encoding="utf-8").replace(
+        "<areaDesc>澜港区</areaDesc>", "<areaDesc>沿海一线</areaDesc><circle>30.15,121.20 2</circle>"
+    )
+    drawn.write_text(text, encoding="utf-8")
+    assert take_file(services, drawn)[1].messages.total() == 2
+    assert set(counts(services, people)) == {"lan"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,6 +132,22 @@ def test_the_sample_city(shili: City) -> None:
     assert places_of(areas("科学城、樟原"), shili).codes == ("slz2", "sl04")
 
 
-def test_geometry_places_nothing(shili: City) -> None:
-    area = {"desc": "", "polygons": [[[30.1, 121.1], [30.1, 121.3], [30.3, 121.3], [30.1, 121.1]]]}
-    assert places_of([area], shili) == Concerned()
+def test_lines_mean_the_places_they_meet(shili: City) -> None:
+    triangle = {"desc": "", "polygons": [[[30.15, 121.2], [30.15, 121.25], [30.2, 121.2], [30.15, 121.2]]]}
+    assert places_of([triangle], shili) == Concerned(("sl02",))
+    ring = {"desc": "沿海一线", "circles": [[30.18, 121.5, 0.5]]}
+    assert places_of([ring], shili) == Concerned(("sl06", "slz4"))  # a name that says nothing, lines that do
+    across = {"desc": "", "polygons": [[[29, 120], [29, 123], [32, 123], [32, 120]]]}
+    assert places_of([across], shili) == Concerned(("sl",), citywide=True)
+    far = {"desc": "", "circles": [[45.0, 100.0, 10.0]]}
+    assert places_of([far], shili, source_place="sl").codes == ()  # and the source's place does not stand in
+
+
+def test_names_and_codes_go_before_lines(shili: City) -> None:
+    area = {"desc": "禾渚区", "polygons": [[[30.15, 121.2], [30.15, 121.25], [30.2, 121.2]]]}
+    assert places_of([area], shili).codes == ("sl05",)
+
+
+def test_lines_place_nothing_in_a_city_that_does_not_say_where_it_lies(shili: City) -> None:
+    area = {"desc": "", "polygons": [[[30.15, 121.2], [30.15, 121.25], [30.2, 121.2]]]}
+    assert places_of([area], replace(shili, shapes={})) == Concerned()
