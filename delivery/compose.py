@@ -7,64 +7,29 @@ content shrinks to a neutral sentence. Called by ``api.jobs`` as the ``build`` o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
-from markupsafe import Markup
+from markupsafe import escape
 
 from delivery.compose_sms import compose_sms
 from delivery.errors import PermanentError
-from delivery.mime import sender_address
+from delivery.mail_parts import Part, Setting, fitting, joined, link, part, rest, template
+from delivery.mime import piece, sender_address
 from delivery.sms_text import clip
-from delivery.types import Also, Digest, EntryView, MailMessage
-from delivery.wording import (
-    SAMPLE,
-    day_text,
-    days_left,
-    deadline_text,
-    is_chinese,
-    mark_note,
-    one_line,
-    readable,
-    shown_title,
-    words,
-)
+from delivery.types import Digest, MailMessage, Piece
+from delivery.wording import SAMPLE, day_text, is_chinese, one_line, shown_title, words
 
 __all__ = ["TEMPLATE_VERSION", "compose_confirmation", "compose_mail", "compose_sms"]
 
 # Part of every recipe: a digest is rebuilt with the templates it was sent with, or not at all.
-TEMPLATE_VERSION = "mail-1"
+TEMPLATE_VERSION = "mail-3"
 _SUBJECT_MOST = 60
-_SUMMARY_MOST = 160
-
-
-@dataclass(frozen=True, slots=True)
-class MailEntry:
-    """One notice as the mail templates show it; texts plain, final, in the reader's language.
-
-    What differs from reader to reader (place in the list, reasons) is not here.
-
-    Attributes:
-        urgency: ``today``, ``tomorrow`` or ``""``; decides the colour of the deadline.
-        lang: Language of title and summary where it is not the mail's, else ``""``.
-        also: Others who published the same.
-    """
-
-    title: str
-    url: str
-    summary: str = ""
-    agency: str = ""
-    deadline: str = ""
-    urgency: str = ""
-    phone: str = ""
-    note: str = ""
-    lang: str = ""
-    also: tuple[Also, ...] = ()
+_PREHEADER_MOST = 90
 
 
 def compose_mail(digest: Digest, *, to: str, sender: str, message_id: str, date: datetime) -> MailMessage:
@@ -82,24 +47,33 @@ def compose_mail(digest: Digest, *, to: str, sender: str, message_id: str, date:
     """
     if not digest.entries:
         raise PermanentError("The digest has no entry; an empty mail is never sent.")
-    context = _context(digest)
-    language = "zh" if is_chinese(digest.lang) else "en"
-    shown = [] if digest.discreet else list(_shown(digest))
+    frame = _frame(_key(digest))
+    parts = [part(entry, number, frame.setting) for number, entry in enumerate(digest.entries, 1)]
+    lefts = [] if digest.discreet else [one.left for one in parts]
+    counted = (len(parts), lefts.count(0), lefts.count(1))
+    shown = [] if digest.discreet else fitting(parts, _HTML_MOST)
+    if shown and len(shown) < len(parts):
+        shown.append(rest(len(parts) - len(shown), digest.lang))
+    neutral = words(digest.lang)["neutral"]
+    lead = neutral if digest.discreet else _count_line(counted, digest.lang, short=False)
+    own = _Own(lead, _preheader(digest, parts), len(parts))
+    begin, stop = _begin(frame, own), {_STOP: link(digest.unsubscribe_url)}
+    text_end = piece(_filled(frame.text[1], own.marked() | stop), last=True)
+    html_end = _escaped(own.marked() | stop) | {_PIXEL: _pixel(digest)}
+    text = joined([begin[0], *[one.text for one in shown], text_end])
+    html = joined(
+        [begin[1], *[one.html for one in shown], piece(_filled(frame.html[1], html_end), last=True)]
+    )
     return MailMessage(
         to=to,
-        subject=_subject(digest),
-        text=_template(f"digest.{language}.txt.j2")
-        .render(context, entries=[one.text for one in shown])
-        .strip()
-        + "\n",
-        html=_template(f"digest.{language}.html.j2")
-        .render(context, entries=[Markup(one.html) for one in shown])  # noqa: S704
-        .strip()
-        + "\n",
+        subject=_subject(digest, counted, neutral),
+        text=text.text,
+        html=html.text,
         message_id=message_id,
         sender=sender,
         date=date,
-        headers=tuple(_headers(digest, sender)),
+        headers=_headers(digest, sender),
+        pieces=(text, html),
     )
 
 
@@ -136,8 +110,8 @@ def compose_confirmation(
     return MailMessage(
         to=to,
         subject=(SAMPLE if sample else "") + subject,
-        text=_template(f"confirm.{language}.txt.j2").render(context).strip() + "\n",
-        html=_template(f"confirm.{language}.html.j2").render(context).strip() + "\n",
+        text=template(f"confirm.{language}.txt.j2").render(context).strip() + "\n",
+        html=template(f"confirm.{language}.html.j2").render(context).strip() + "\n",
         message_id=message_id,
         sender=sender,
         date=date,
@@ -145,168 +119,158 @@ def compose_confirmation(
     )
 
 
-def _headers(digest: Digest, sender: str) -> list[tuple[str, str]]:
+def _headers(digest: Digest, sender: str) -> tuple[tuple[str, str], ...]:
+    headers = _list_headers(sender, digest.lang)
+    if not digest.unsubscribe_url:
+        return headers
+    return (
+        *headers,
+        ("List-Unsubscribe", f"<{digest.unsubscribe_url}>"),
+        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+    )
+
+
+@lru_cache(maxsize=64)
+def _list_headers(sender: str, lang: str) -> tuple[tuple[str, str], ...]:
     # The list's name is neutral: it stands in mailbox rules and logs of others.
     domain = sender_address(sender).rpartition("@")[2]
-    headers = [
-        ("List-Id", f"<notices.{domain}>"),
-        ("Auto-Submitted", "auto-generated"),
-        ("Content-Language", digest.lang),
-    ]
-    if digest.unsubscribe_url:
-        headers += [
-            ("List-Unsubscribe", f"<{digest.unsubscribe_url}>"),
-            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
-        ]
-    return headers
+    return (
+        ("List-Id", f"<notices.{domain}>"), ("Auto-Submitted", "auto-generated"), ("Content-Language", lang),
+    )  # fmt: skip
 
 
-def _subject(digest: Digest) -> str:
-    chinese = is_chinese(digest.lang)
+def _subject(digest: Digest, counted: tuple[int, int, int], neutral: str) -> str:
     sample = SAMPLE if digest.sample else ""
-    head = f"{sample}{_heading(digest)}{'：' if chinese else ': '}"
-    label = words(digest.lang)
+    head = f"{sample}{_heading(digest.city_name, digest.lang)}{'：' if is_chinese(digest.lang) else ': '}"
     if digest.discreet or all(entry.sensitive for entry in digest.entries):
-        return head + label["neutral"]
-    if len(digest.entries) == 1 and digest.entries[0].quiet_subject:
-        return head + label["neutral"]
-    if len(digest.entries) == 1:
-        title = shown_title(digest.entries[0], digest.lang).removeprefix(SAMPLE)
-        return head + clip(title, _SUBJECT_MOST)
-    return head + _count_line(digest, short=True)
+        return head + neutral
+    if len(digest.entries) > 1:
+        return head + _count_line(counted, digest.lang, short=True)
+    if digest.entries[0].quiet_subject:
+        return head + neutral
+    title = shown_title(digest.entries[0], digest.lang).removeprefix(SAMPLE)
+    return head + clip(title, _SUBJECT_MOST)
 
 
-def _heading(digest: Digest) -> str:
-    name = one_line(digest.city_name).replace(SAMPLE, "")
-    return f"{name}公告" if is_chinese(digest.lang) else f"{name} notices"
+@lru_cache(maxsize=64)
+def _heading(city_name: str, lang: str) -> str:
+    name = one_line(city_name).replace(SAMPLE, "")
+    return f"{name}公告" if is_chinese(lang) else f"{name} notices"
 
 
-def _count_line(digest: Digest, *, short: bool) -> str:
+@lru_cache(maxsize=1024)
+def _count_line(counted: tuple[int, int, int], lang: str, *, short: bool) -> str:
     """Say how many entries there are and how many close today or tomorrow."""
-    total = len(digest.entries)
-    zone, today = ZoneInfo(digest.timezone), _today(digest)
-    left = [] if digest.discreet else [days_left(entry, zone, today) for entry in digest.entries]
-    closing = [(left.count(0), "今日截止", "today"), (left.count(1), "明日截止", "tomorrow")]
-    if is_chinese(digest.lang):
-        parts = [f"{count} 条{word}" for count, word, _ in closing if count]
+    total, today, tomorrow = counted
+    if is_chinese(lang):
+        parts = [f"{n} 条{word}" for n, word in ((today, "今日截止"), (tomorrow, "明日截止")) if n]
         line = f"今天 {total} 条与您有关"
         return line + (f"（含 {'、'.join(parts)}）" if parts else "") + ("" if short else "。")
-    parts = [f"{count} {'closes' if count == 1 else 'close'} {word}" for count, _, word in closing if count]
+    closing = [(today, "today"), (tomorrow, "tomorrow")]
+    parts = [f"{n} {'closes' if n == 1 else 'close'} {word}" for n, word in closing if n]
     line = f"{total} for you today" if short else f"{total} notice{'s' * (total > 1)} for you today"
     return line + (f" ({', '.join(parts)})" if parts else "") + ("" if short else ".")
 
 
-def _today(digest: Digest) -> date:
-    return digest.window_end.astimezone(ZoneInfo(digest.timezone)).date()
+# Marks in the frame, which is rendered once for many; no text can hold them: control characters are dropped.
+_LEAD, _PREHEADER, _TOTAL, _STOP, _ENTRIES, _PIXEL = "\x04", "\x05", "\x06", "\x07", "\x08", "\x0e"
+# Large mailboxes cut a mail off after 102 kB of HTML; what does not fit is named by its number.
+_HTML_MOST = 90_000
+
+#: Language, city, end of the window, time zone, page, sample, discreet, with a stop address.
+_Key = tuple[str, str, datetime, str, str, bool, bool, bool]
 
 
-def _context(digest: Digest) -> dict[str, object]:
-    label = words(digest.lang)
-    return {
-        "lang": digest.lang,
-        "heading": _heading(digest),
-        "day": day_text(_today(digest), digest.lang),
-        "sample": digest.sample,
-        "sample_mark": SAMPLE,
-        "neutral": label["neutral"],
-        "lead": label["neutral"] if digest.discreet else _count_line(digest, short=False),
-        "hidden": digest.discreet,
-        "total": len(digest.entries),
-        "page_url": _link(digest.page_url),
-        "unsubscribe_url": _link(digest.unsubscribe_url),
-        "label": label,
-    }
+def _key(digest: Digest) -> _Key:
+    """What decides the frame around the entries; the same for nearly all mails of a morning."""
+    return (
+        digest.lang, digest.city_name, digest.window_end, digest.timezone, digest.page_url,
+        digest.sample, digest.discreet, bool(link(digest.unsubscribe_url)),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Frame:
+    """The frame of both parts, cut where the entries go; compared by identity."""
+
+    setting: Setting
+    text: tuple[str, str]
+    html: tuple[str, str]
+
+
+@lru_cache(maxsize=64)
+def _frame(key: _Key) -> _Frame:
+    """Render the frame with marks in place of what is one reader's own."""
+    lang, city_name, window_end, timezone, page_url, sample, hidden, stops = key
+    zone = ZoneInfo(timezone)
+    setting = Setting(lang, zone, window_end.astimezone(zone).date(), page_url)
+    context = {
+        "lang": lang, "heading": _heading(city_name, lang), "day": day_text(setting.today, lang),
+        "sample": sample, "sample_mark": SAMPLE, "lead": _LEAD, "preheader": _PREHEADER, "hidden": hidden,
+        "total": _TOTAL, "page_url": link(page_url), "unsubscribe_url": _STOP if stops else "",
+        "label": words(lang), "entries": _ENTRIES, "pixel": _PIXEL,
+    }  # fmt: skip
+    name = f"digest.{'zh' if is_chinese(lang) else 'en'}"
+    text, html = (
+        _cut(template(f"{name}.{kind}.j2").render(context).strip() + "\n") for kind in ("txt", "html")
+    )
+    return _Frame(setting, text, html)
+
+
+def _cut(frame: str) -> tuple[str, str]:
+    """Cut at the entries; a frame without any is cut at its first line."""
+    begin, mark, end = frame.partition(f"{_ENTRIES}\n")
+    if not mark:
+        begin, mark, end = frame.partition("\n")
+        return begin + mark, end
+    return begin, end
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """One notice in both parts, rendered; in ``html`` every text is escaped already."""
+class _Own:
+    """What a mail says around its entries that many others say too."""
 
-    text: str
-    html: str
+    lead: str
+    preheader: str
+    total: int
 
-
-def _shown(digest: Digest) -> Iterator[_Shown]:
-    """Take each notice from the cache and put in what is this reader's own."""
-    label = words(digest.lang)
-    today = _today(digest)
-    for number, entry in enumerate(digest.entries, 1):
-        reasons = () if entry.sensitive else entry.reasons
-        reason = label["joiner"].join(one_line(sentence) for sentence in reasons if sentence.strip())
-        shared = replace(entry, reasons=(), tags=(), body_html="", source_url="", licence="")
-        common = _fragment(shared, digest.lang, digest.timezone, today, digest.page_url)
-        why_text, why_html = _reason(reason, digest.lang)
-        yield _Shown(
-            text=common.text.replace(_NUMBER, str(number)).replace(_REASON, why_text),
-            html=common.html.replace(_NUMBER, str(number)).replace(_REASON, why_html),
-        )
+    def marked(self) -> dict[str, str]:
+        return {_LEAD: self.lead, _PREHEADER: self.preheader, _TOTAL: str(self.total)}
 
 
-# Marks in a cached fragment; no text can hold them, since control characters are dropped from all.
-_NUMBER, _REASON = "\x01", "\x02"
+@lru_cache(maxsize=1024)
+def _begin(frame: _Frame, own: _Own) -> tuple[Piece, Piece]:
+    """Both parts down to the entries."""
+    text, html = frame.text[0], frame.html[0]
+    return piece(_filled(text, own.marked())), piece(_filled(html, _escaped(own.marked())))
 
 
-@lru_cache(maxsize=2048)
-def _fragment(entry: EntryView, lang: str, timezone: str, today: date, page_url: str) -> _Shown:
-    """Render one notice with marks in place of its number and reason."""
-    shown = _entry(entry, lang, ZoneInfo(timezone), today, page_url)
-    label = words(lang)
-    context = {
-        "entry": shown, "lang": lang, "label": label, "urgent": label.get(shown.urgency, ""),
-        "number": _NUMBER, "reason": _REASON,
-    }  # fmt: skip
-    text = _template(f"_entry.{'zh' if is_chinese(lang) else 'en'}.txt.j2").render(context)
-    return _Shown(text.rstrip("\n"), _template("_entry.html.j2").render(context).strip())
+def _escaped(values: Mapping[str, str]) -> dict[str, str]:
+    return {mark: str(escape(value)) for mark, value in values.items()}
+
+
+def _filled(frame: str, values: Mapping[str, str]) -> str:
+    """Put values in place of marks, in one pass."""
+    return _MARK.sub(lambda match: values.get(match.group(), ""), frame)
+
+
+_MARK = re.compile("[\x04-\x08\x0e]")
+
+
+def _preheader(digest: Digest, parts: Sequence[Part]) -> str:
+    """What a mailbox shows beside the subject: the first titles, or nothing where they may not be seen."""
+    if digest.discreet or len(parts) == 1:
+        return ""  # a single title is the subject already
+    return _titles(tuple([one.title for one in parts[:3] if one.title]), digest.lang)
 
 
 @lru_cache(maxsize=2048)
-def _reason(reason: str, lang: str) -> tuple[str, str]:
-    """Render the line that says why, as text and as HTML; both empty without a reason."""
-    if not reason:
-        return "", ""
-    label = words(lang)
-    html = _template("_reason.html.j2").render(reason=reason, lang=lang, label=label)
-    return f"   {label['why']}{reason}\n", html
+def _titles(titles: tuple[str, ...], lang: str) -> str:
+    return clip(words(lang)["joiner"].join(titles), _PREHEADER_MOST)
 
 
-def _entry(entry: EntryView, lang: str, zone: ZoneInfo, today: date, page_url: str) -> MailEntry:
-    title = shown_title(entry, lang)
-    if entry.sensitive:
-        return MailEntry(title, _link(page_url or entry.url), words(lang)["neutral_body"])
-    left = days_left(entry, zone, today)
-    return MailEntry(
-        title=title,
-        url=_link(entry.url),
-        summary=clip(one_line(entry.summary), _SUMMARY_MOST),
-        agency=one_line(entry.agency or entry.source_name),
-        deadline=deadline_text(entry, zone, lang, today),
-        urgency={0: "today", 1: "tomorrow"}.get(-1 if left is None else left, ""),
-        phone=one_line(entry.phone),
-        note=mark_note(entry, lang),
-        lang=entry.lang if entry.lang and entry.lang != lang else "",
-        also=tuple(Also(one_line(who.name), _link(who.url)) for who in entry.also),
-    )
-
-
-def _link(url: str) -> str:
-    """Only web addresses become links; anything else stays out of the mail."""
-    cleaned = readable(url).strip()
-    usable = urlsplit(cleaned).scheme in ("http", "https") and not any(map(str.isspace, cleaned))
-    return cleaned if usable else ""
-
-
-@lru_cache(maxsize=8)
-def _template(name: str) -> Template:
-    return _environment().get_template(name)
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("delivery", "templates"),
-        autoescape=select_autoescape(["html", "html.j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
+def _pixel(digest: Digest) -> str:
+    url = link(digest.pixel_url) if digest.pixel_url else ""
+    return (
+        f'<img src="{escape(url)}" width="1" height="1" alt="" style="display:block;border:0">' if url else ""
     )

@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import dkim
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
@@ -29,10 +30,20 @@ from cryptography.x509.oid import NameOID
 
 from delivery.channels.capture import CaptureChannel
 from delivery.channels.email import EmailChannel, classify, parse_smtp_url
-from delivery.errors import DeliveryError, PermanentError, RetryableError, UnknownOutcomeError
+from delivery.dkim import DkimKey, DkimSigner, new_key
+from delivery.errors import (
+    DeadAddressError,
+    DeliveryError,
+    PermanentError,
+    RetryableError,
+    ThrottledError,
+    UnknownOutcomeError,
+)
+from delivery.mail_domains import DailyQuota, MailRates, Warmup, parse_rates
 from delivery.types import Accepted, ChannelPort, MailMessage, SmsMessage
 from feeds.kernel.errors import UsageError
 
+NOW = datetime(2026, 10, 12, tzinfo=UTC)
 MAIL = MailMessage(
     to="resident@mail.example",
     subject="【示例】公告",
@@ -53,6 +64,8 @@ class Server:
 
     def __init__(self) -> None:
         self.mode = ""
+        self.pipelining = False
+        self.senders: list[str] = []
         self.taken: list[bytes] = []
         self.recipients: list[str] = []
         self.connections = 0
@@ -64,12 +77,13 @@ class Server:
         self.connections += 1
         self.transports.append(server.transport)
         session.host_name = hostname
-        return responses
+        return [responses[0], "250-PIPELINING", *responses[1:]] if self.pipelining else responses
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
         if self.mode == "closed before MAIL":
             server.transport.abort()
         envelope.mail_from = address
+        self.senders.append(address)
         return "250 OK"
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
@@ -122,9 +136,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def smtp() -> Iterator[tuple[Server, str]]:
+@pytest.fixture(params=["one by one", "pipelining"])
+def smtp(request: pytest.FixtureRequest) -> Iterator[tuple[Server, str]]:
     handler = Server()
+    handler.pipelining = request.param == "pipelining"
     with running(handler, free_port()) as url:
         yield handler, url
 
@@ -132,13 +147,11 @@ def smtp() -> Iterator[tuple[Server, str]]:
 @pytest.fixture(params=["capture", "email"])
 def channel(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ChannelPort]:
     opened: ChannelPort
-    if request.param == "capture":
-        opened = CaptureChannel(tmp_path / "captured")
-    else:
-        _, url = request.getfixturevalue("smtp")
-        opened = EmailChannel(url, timeout=5)
-    yield opened
-    opened.close()
+    with running(Server(), free_port()) as url:
+        capture = request.param == "capture"
+        opened = CaptureChannel(tmp_path / "captured") if capture else EmailChannel(url, timeout=5)
+        yield opened
+        opened.close()
 
 
 class TestContract:
@@ -209,8 +222,8 @@ class TestEmail:
         ("mode", "error"),
         [
             ("greylist", RetryableError),
-            ("unknown mailbox", PermanentError),
-            ("too frequent", RetryableError),
+            ("unknown mailbox", DeadAddressError),
+            ("too frequent", ThrottledError),
             ("closing", RetryableError),
             ("content refused", PermanentError),
             ("closed before MAIL", RetryableError),
@@ -226,8 +239,65 @@ class TestEmail:
             channel.send(MAIL)
         assert "resident@" not in str(caught.value)
         server.mode = ""
-        assert channel.send(MAIL).ref  # the next mail is not harmed
+        after = replace(MAIL, to="other@second.example") if mode == "too frequent" else MAIL
+        assert channel.send(after).ref  # the next mail is not harmed
         channel.close()
+
+    def test_too_frequent_gives_the_provider_a_pause_and_no_other(self, smtp: tuple[Server, str]) -> None:
+        server, url = smtp
+        server.mode = "too frequent"
+        channel = EmailChannel(url, timeout=5)
+        with pytest.raises(ThrottledError) as caught:
+            channel.send(MAIL)
+        assert caught.value.seconds >= 30
+        server.mode = ""
+        with pytest.raises(ThrottledError):
+            channel.send(MAIL)  # held back here: the server is not even asked
+        assert channel.send(replace(MAIL, to="other@second.example")).ref
+        assert server.recipients == ["other@second.example"]
+        channel.close()
+
+    def test_rates_and_the_day_of_a_new_sender_hold_mails_back(self, smtp: tuple[Server, str]) -> None:
+        server, url = smtp
+        places = iter([2, 0])
+        quota = DailyQuota(Warmup(NOW.date(), 2), NOW.date, lambda *_: next(places, 0))
+        rates = MailRates(parse_rates("mail.example=1/h"), lambda: 0.0)
+        channel = EmailChannel(url, timeout=5, rates=rates, quota=quota)
+        channel.send(MAIL)
+        with pytest.raises(ThrottledError, match="provider") as caught:
+            channel.send(MAIL)
+        assert caught.value.seconds == 600  # the longest we let a row sleep
+        channel.send(replace(MAIL, to="a@b.example"))
+        with pytest.raises(ThrottledError, match="sender is new"):
+            channel.send(replace(MAIL, to="a@c.example"))
+        assert len(server.taken) == 2
+        channel.close()
+
+    def test_a_bounce_address_of_its_own_and_a_signature(self, smtp: tuple[Server, str]) -> None:
+        server, url = smtp
+        signer = DkimSigner("city.example", [DkimKey("e1", new_key("ed25519"))])
+        channel = EmailChannel(url, timeout=5, signer=signer)
+        channel.send(replace(MAIL, envelope_from="b+17-aaaaaaaaaaaaaaaa@bounces.city.example"))
+        assert server.senders == ["b+17-aaaaaaaaaaaaaaaa@bounces.city.example"]
+        record = signer.keys[0].record().encode()
+        assert dkim.verify(server.taken[0], dnsfunc=lambda *_, **__: record)
+        channel.close()
+
+    def test_who_is_told_of_a_dead_address(self, smtp: tuple[Server, str]) -> None:
+        server, url = smtp
+        told: list[tuple[str, str]] = []
+        server.mode = "unknown mailbox"
+        channel = EmailChannel(url, timeout=5, on_dead=lambda *found: told.append(found))
+        with pytest.raises(DeadAddressError):
+            channel.send(MAIL)
+        assert told == [(MAIL.message_id, "5.1.1")]
+        channel.close()
+
+    def test_required_tls_that_is_not_offered_is_told(self, smtp: tuple[Server, str]) -> None:
+        server, url = smtp
+        with pytest.raises(RetryableError, match="MYCITY_MAIL_TLS"):
+            EmailChannel(url, timeout=5, tls="require").send(MAIL)
+        assert server.taken == []
 
     def test_a_refused_recipient_keeps_the_connection(self, smtp: tuple[Server, str]) -> None:
         server, url = smtp
@@ -282,7 +352,7 @@ class TestEmail:
             channel = EmailChannel(f"{url}?starttls=1", timeout=5, context=ours)
             assert channel.send(MAIL).ref
             channel.close()
-            with pytest.raises(RetryableError, match="CERTIFICATE_VERIFY_FAILED"):
+            with pytest.raises(RetryableError, match="certificate does not hold"):
                 EmailChannel(f"{url}?starttls=1", timeout=5).send(MAIL)
         assert len(server.taken) == 1
 
@@ -310,8 +380,10 @@ class TestEmail:
         [
             (421, "bye", RetryableError),
             (450, "4.2.0 greylisted", RetryableError),
-            (550, "Connection frequency limited", RetryableError),
-            (550, "发送过于频繁，请稍后再试", RetryableError),
+            (550, "Connection frequency limited", ThrottledError),
+            (550, "发送过于频繁，请稍后再试", ThrottledError),
+            (452, "4.3.1 too many recipients", ThrottledError),
+            (550, "please try again in an hour", RetryableError),
             (535, "authentication failed", RetryableError),
             (550, "5.1.1 user unknown", PermanentError),
             (552, "5.2.2 mailbox full", PermanentError),

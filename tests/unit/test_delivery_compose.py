@@ -92,7 +92,7 @@ class TestMail:
 
     def test_another_language_is_marked(self) -> None:
         page = html.fromstring(mail(digest()).html)
-        (cell,) = page.xpath("//td[@lang='en']")
+        (cell,) = page.xpath("//div[@lang='en']")
         assert "Guting Bridge" in cell.text_content()
 
     @pytest.mark.parametrize("ratio_of", ["light", "dark"])
