@@ -11,18 +11,19 @@ Source: docs/messages.md; the same shape as the mail tables of large government 
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, func, insert, literal, select, text, update
+from sqlalchemy import Connection, case, func, insert, literal, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from delivery.outbox_claim import Guard, Refusal, put_back, take
+from delivery.outbox_finish import begin, finish, freeze
+from delivery.outbox_runs import HeldRun, count_bounces, held, hold, release, waiting
 from delivery.outbox_tables import (
-    BATCH,
-    IS_LEASED,
     IS_QUEUED,
     delivery,
     delivery_notice,
@@ -32,11 +33,15 @@ from delivery.outbox_tables import (
     sending_switch,
     values_of,
 )
-from delivery.retry import MAX_ATTEMPTS
-from delivery.types import Delivery, DeliveryState, Lane, NewDelivery, OutboxStatus, Outcome
-from feeds.kernel.db import Database, Instant, upsert
+from delivery.retry import MAX_ATTEMPTS, REPEATABLE
+from delivery.types import LANES, Delivery, DeliveryState, Lane, NewDelivery, OutboxStatus, Outcome, Prepared
+from feeds.kernel.db import Database, Instant, listed, quick_change, quick_rows, upsert, within
+from feeds.kernel.time import to_micros
 
 EVERYTHING = ""
+URGENT: tuple[Lane, ...] = LANES[:2]
+# Seconds after which a run is looked at again: while it is planned it may grow.
+_LOOK_AGAIN = 1.0
 _RETRYABLE: tuple[DeliveryState, ...] = ("failed", "unknown", "expired", "cancelled")
 
 
@@ -49,6 +54,13 @@ class OutboxStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Run → until when nobody need look whether it grew too large or was held.
+        self._looked: dict[int, float] = {}
+        self._called: list[Callable[[], None]] = []
+
+    def on_urgent(self, call: Callable[[], None]) -> None:
+        """Call this whenever urgent rows were enqueued by this object; it must return at once."""
+        self._called.append(call)
 
     def enqueue(self, rows: Sequence[NewDelivery], at: datetime, connection: Connection | None = None) -> int:
         """Add deliveries whose ``dedupe_key`` is new; leave the others exactly as they are.
@@ -65,7 +77,11 @@ class OutboxStore:
         if not rows:
             return 0
         with self._joined(connection) as open_connection:
-            return sum(self._add(open_connection, part, at) for part in parts(rows))
+            added = sum(self._add(open_connection, part, at) for part in parts(rows))
+        if connection is None and any(row.lane in URGENT for row in rows):
+            for call in self._called:
+                call()
+        return added
 
     def claim(
         self,
@@ -75,11 +91,14 @@ class OutboxStore:
         lease: timedelta,
         *,
         channels: Collection[str] | None = None,
+        guard: Guard | None = None,
+        confirm_above: int = 0,
     ) -> list[Delivery]:
         """Take due rows for sending; nobody else gets them until the lease ends.
 
         Each claim counts as an attempt, so a message that kills its sender cannot do so for ever.
-        Rows past ``expires_at`` become ``expired`` instead. A switched-off channel gives nothing.
+        Rows past ``expires_at`` become ``expired`` instead. A switched-off channel gives nothing, and a
+        run that is held or too large gives nothing but to alerts.
 
         Args:
             lanes: Taken in this order.
@@ -87,21 +106,57 @@ class OutboxStore:
             now: Rows with ``due_at <= now`` are due.
             lease: How long the caller may hold them.
             channels: Only these, or all.
+            guard: Asked once for each batch whether its rows may still go out (``delivery.outbox_guard``).
+            confirm_above: A run of more rows waits until a person releases it; 0 holds none.
 
         Returns:
             By lane, then oldest due first, then smallest id; each with its lease token.
         """
         claimed: list[Delivery] = []
-        with self._database.write() as connection:
-            paused = self._paused(connection)
+        chosen = None if channels is None else sorted(channels)
+
+        def judged(connection: Connection, rows: Sequence[Delivery], at: datetime) -> dict[int, Refusal]:
+            refusals = self._held(connection, rows, at, confirm_above)
+            if guard is not None:
+                refusals = {**guard(connection, rows, at), **refusals}
+            return refusals
+
+        with self._database.write_plain() as connection:
+            paused = sorted(self._paused(connection))
             if EVERYTHING in paused:
                 return []
             for lane in lanes:
-                wanted = self._due(lane, now, channels, paused)
-                claimed += self._take(connection, wanted, limit - len(claimed), now, now + lease)
+                claimed += take(
+                    connection, lane, limit - len(claimed), now, now + lease,
+                    channels=chosen, paused=paused, guard=judged,
+                )  # fmt: skip
                 if len(claimed) >= limit:
                     break
         return claimed
+
+    def freeze(self, prepared: Sequence[Prepared], at: datetime) -> set[int]:
+        """Fix recipe and notices of what is sent for the first time, in one transaction, before it is sent.
+
+        Rows that were fixed before stay exactly as they are.
+
+        Returns:
+            The ids whose lease still stands; the others belong to somebody else and must not be sent.
+        """
+        if not prepared:
+            return set()
+        with self._database.write_plain() as connection:
+            return freeze(connection, prepared, at)
+
+    def begin(self, rows: Sequence[Delivery]) -> set[int]:
+        """Note that these are handed to their provider from now on, for channels that must never repeat.
+
+        Returns:
+            The ids whose lease still stands.
+        """
+        if not rows:
+            return set()
+        with self._database.write_plain() as connection:
+            return begin(connection, rows)
 
     def finish(
         self,
@@ -128,38 +183,75 @@ class OutboxStore:
         """
         if not outcomes:
             return 0
-        sent = [outcome for outcome in outcomes if outcome.state == "sent"]
-        with self._database.write() as connection:
-            others = sum(self._finish(connection, one, at) for one in outcomes if one.state != "sent")
-            return others + self._finish_sent(connection, sent, at)
+        with self._database.write_plain() as connection:
+            count, rejected = finish(connection, outcomes, at)
+            count_bounces(connection, rejected, at)
+        return count
 
     def release_expired(self, now: datetime) -> dict[str, int]:
         """Take back rows whose sender died.
 
-        A mail is queued again (same Message-ID, so it may arrive twice but is not lost); every
-        other channel becomes ``unknown``, because a text costs money and may have gone out. A mail
-        that was claimed six times becomes ``failed``.
+        A mail or a webhook is queued again (same Message-ID, so it may arrive twice but is not lost), and
+        so is what was not begun. A text that was begun becomes ``unknown``, because it costs money and may
+        have gone out: the provider is asked first. What was claimed six times becomes ``failed``.
 
         Returns:
             New state → rows.
         """
-        over = and_(IS_LEASED, delivery.c.lease_until <= now)
-        mail, spent = delivery.c.channel == "email", delivery.c.attempts >= MAX_ATTEMPTS
-        note = "The sender ended before it could report."
+        over = "SELECT 1 FROM delivery WHERE state = 'leased' AND lease_until <= ? LIMIT 1"
+        with self._database.read() as connection:
+            if not quick_rows(connection, over, [to_micros(now)]):
+                return {}
         with self._database.write() as connection:
-            released = {
-                state: connection.execute(
-                    update(delivery)
-                    .where(over, *condition)
-                    .values(state=state, lease_until=None, lease_token=None, changed_at=now, error=note)
-                ).rowcount
-                for state, condition in (
-                    ("failed", (mail, spent)),
-                    ("queued", (mail,)),
-                    ("unknown", ()),
+            return put_back(connection, now, REPEATABLE, MAX_ATTEMPTS)
+
+    def expire(self, now: datetime, limit: int = 10_000) -> int:
+        """End waiting rows whose time is over, also of channels that are switched off; returns how many."""
+        old = (
+            "SELECT id FROM delivery WHERE state = 'queued' AND lane = ? AND due_at <= ? AND expires_at <= ? "
+            "LIMIT ?"
+        )
+        held = (
+            "SELECT id FROM delivery WHERE run_id IN (SELECT run_id FROM delivery_run WHERE held_why <> '')"
+        )
+        instant, count = to_micros(now), 0
+        with self._database.write() as connection:
+            found: list[tuple[int]] = []
+            for lane in LANES:
+                found += quick_rows(connection, old, [lane, instant, instant, limit])
+            found += quick_rows(
+                connection, f"{held} AND state = 'held' AND expires_at <= ? LIMIT ?", [instant, limit]
+            )
+            for part in parts([number for (number,) in found]):
+                count += quick_change(
+                    connection,
+                    "UPDATE delivery SET state = 'expired', changed_at = ? WHERE "  # noqa: S608
+                    f"{within(connection, 'id')} AND state IN ('queued', 'held')",
+                    [instant, listed(connection, part)],
                 )
-            }
-        return {state: count for state, count in released.items() if count}
+        return count
+
+    def any_due(self, lanes: Sequence[Lane], now: datetime) -> bool:
+        """Whether anything is due, paused or not; cheap enough to be asked all the time."""
+        due = "SELECT 1 FROM delivery WHERE state = 'queued' AND lane = ? AND due_at <= ? LIMIT 1"
+        with self._database.read() as connection:
+            return any(quick_rows(connection, due, [lane, to_micros(now)]) for lane in lanes)
+
+    def hold(self, run_id: int, at: datetime, why: str = "size") -> int:
+        """Hold what a run still has to send until a person releases it; returns how many rows."""
+        self._looked.pop(run_id, None)
+        with self._database.write() as connection:
+            return hold(connection, run_id, why, at)
+
+    def release(self, run_id: int, at: datetime, by: str = "") -> int:
+        """Let a held run go on; returns how many rows are queued again."""
+        with self._database.write() as connection:
+            return release(connection, run_id, by, at)
+
+    def held_runs(self) -> list[HeldRun]:
+        """Runs that wait for a person, oldest first."""
+        with self._database.read() as connection:
+            return held(connection)
 
     def status(self, now: datetime) -> OutboxStatus:
         """Count rows by channel and state, and tell the age of the oldest due one."""
@@ -216,7 +308,7 @@ class OutboxStore:
             How many rows were queued.
         """
         base = update(delivery).values(
-            state="queued", due_at=at, attempts=0, error="", changed_at=at,
+            state="queued", due_at=at, attempts=0, begun=0, error="", changed_at=at,
             expires_at=_later(delivery.c.expires_at, expires_at),
         )  # fmt: skip
         with self._database.write() as connection:
@@ -244,6 +336,13 @@ class OutboxStore:
                 connection.execute(base.where(delivery.c.id.in_(part))).rowcount
                 for part in parts(sorted(ids))
             )
+
+    def cancel_run(self, run_id: int, at: datetime) -> int:
+        """Turn what a run has not sent yet into ``cancelled``; it waits for nobody any more."""
+        with self._database.write() as connection:
+            release(connection, run_id, "cancelled", at)
+            text = "UPDATE delivery SET state = 'cancelled', changed_at = ? WHERE run_id = ? AND "
+            return quick_change(connection, f"{text}state = 'queued'", [to_micros(at), run_id])
 
     def cancel_profile(self, profile_id: int, at: datetime, *, channel: str = EVERYTHING) -> int:
         """Turn a resident's queued rows into ``cancelled``, e.g. when they leave."""
@@ -331,88 +430,24 @@ class OutboxStore:
             connection.execute(insert(delivery_notice), carried)
         return len(added)
 
-    def _due(
-        self, lane: Lane, now: datetime, channels: Collection[str] | None, paused: Mapping[str, str]
-    ) -> Any:
-        wanted = select(delivery.c.id, delivery.c.expires_at).where(
-            IS_QUEUED, delivery.c.lane == lane, delivery.c.due_at <= now
-        )
-        if channels is not None:
-            wanted = wanted.where(delivery.c.channel.in_(sorted(channels)))
-        if paused:
-            wanted = wanted.where(delivery.c.channel.not_in(sorted(paused)))
-        wanted = wanted.order_by(delivery.c.due_at, delivery.c.id)
-        return wanted.with_for_update(skip_locked=True)
-
-    def _take(
-        self, connection: Connection, wanted: Any, limit: int, now: datetime, until: datetime
-    ) -> list[Delivery]:
-        """Lease up to ``limit`` of the wanted rows; those past their end expire on the way."""
-        taken: list[Delivery] = []
-        while len(taken) < limit:
-            rows = connection.execute(wanted.limit(min(limit - len(taken), BATCH))).all()
-            if not rows:
-                break
-            over = [row.id for row in rows if row.expires_at <= now]
-            live = [row.id for row in rows if row.expires_at > now]
-            if over:
-                connection.execute(
-                    update(delivery).where(delivery.c.id.in_(over)).values(state="expired", changed_at=now)
-                )
-            if live:
-                taken += self._lease(connection, live, now, until)
-        return taken
-
-    def _lease(
-        self, connection: Connection, ids: Sequence[int], now: datetime, until: datetime
-    ) -> list[Delivery]:
-        leased = connection.execute(
-            update(delivery)
-            .where(delivery.c.id.in_(ids))
-            .values(
-                state="leased", lease_until=until, lease_token=secrets.token_hex(8),
-                attempts=delivery.c.attempts + 1, changed_at=now,
-            )
-            .returning(*delivery.c)
-        ).all()  # fmt: skip
-        found = {row.id: row for row in leased}
-        notices = notices_of(connection, ids)
-        return [delivery_of(found[row_id], notices.get(row_id, ())) for row_id in ids]
-
-    def _finish_sent(self, connection: Connection, outcomes: Sequence[Outcome], at: datetime) -> int:
-        """Record the usual outcome with one prepared statement for all rows."""
-        if not outcomes:
-            return 0
-        statement = (
-            update(delivery)
-            .where(delivery.c.id == bindparam("its_id"), delivery.c.lease_token == bindparam("its_token"))
-            .where(IS_LEASED)
-            .values(
-                state="sent", lease_until=None, lease_token=None, changed_at=at, sent_at=at, error="",
-                provider=bindparam("its_provider"), provider_ref=bindparam("its_ref"),
-                segments=bindparam("its_segments"),
-            )
-        )  # fmt: skip
-        rows = [
-            {
-                "its_id": one.delivery_id, "its_token": one.lease_token, "its_provider": one.provider,
-                "its_ref": one.provider_ref, "its_segments": one.segments,
-            }
-            for one in outcomes
-        ]  # fmt: skip
-        return connection.execute(statement, rows).rowcount
-
-    def _finish(self, connection: Connection, outcome: Outcome, at: datetime) -> int:
-        values: dict[str, Any] = {
-            "state": outcome.state, "lease_until": None, "lease_token": None, "changed_at": at,
-            "error": outcome.error[:500],
-        }  # fmt: skip
-        if outcome.due_at is not None:
-            values["due_at"] = outcome.due_at
-        if outcome.untried:
-            values["attempts"] = delivery.c.attempts - 1
-        mine = (delivery.c.id == outcome.delivery_id, delivery.c.lease_token == outcome.lease_token)
-        return connection.execute(update(delivery).where(*mine, IS_LEASED).values(values)).rowcount
+    def _held(
+        self, connection: Connection, rows: Sequence[Delivery], at: datetime, above: int
+    ) -> dict[int, Refusal]:
+        """Rows of runs that wait for a person; alerts never do."""
+        runs = {row.run_id for row in rows if row.lane != "alert"}
+        tick = time.monotonic()
+        asked = [run for run in runs if run is not None and self._looked.get(run, 0.0) <= tick]
+        if not asked:
+            return {}
+        found = waiting(connection, asked, above, at)
+        if len(self._looked) > 1_000:
+            self._looked.clear()
+        self._looked |= {run: tick + _LOOK_AGAIN for run in asked if run not in found}
+        return {
+            row.id: Refusal("held", f"The run waits for a person ({found[row.run_id]}).")
+            for row in rows
+            if row.run_id in found and row.lane != "alert"
+        }
 
     def _find(self, condition: Any) -> list[Delivery]:
         with self._database.read() as connection:
@@ -421,8 +456,7 @@ class OutboxStore:
         return [delivery_of(row, notices.get(row.id, ())) for row in rows]
 
     def _paused(self, connection: Connection) -> dict[str, str]:
-        rows = connection.execute(select(sending_switch.c.channel, sending_switch.c.reason)).all()
-        return dict(sorted((row[0], row[1]) for row in rows))
+        return dict(quick_rows(connection, "SELECT channel, reason FROM sending_switch ORDER BY channel"))
 
 
 def _later(column: Any, instant: datetime) -> Any:

@@ -12,6 +12,8 @@ from delivery.errors import DeliveryError, PermanentError, SuppressedError, Unkn
 
 WAITS: tuple[timedelta, ...] = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240))
 MAX_ATTEMPTS = len(WAITS) + 1
+# Channels whose messages bear a reference that the receiver recognises: a mail's Message-ID, a webhook's id.
+REPEATABLE = ("email", "webhook")
 
 
 def next_attempt(attempts: int, error: Exception, channel: str = "email") -> timedelta | None:
@@ -21,7 +23,7 @@ def next_attempt(attempts: int, error: Exception, channel: str = "email") -> tim
         attempts: Attempts made so far, this one included; from 1.
         error: What the last attempt ended with. Anything that is not a :class:`DeliveryError` is a
             fault of ours and tried again, since a repaired program may succeed.
-        channel: A mail whose outcome is unknown is sent once more under the same Message-ID;
+        channel: A mail or webhook whose outcome is unknown is sent once more under the same reference;
             an SMS or any other message never, because it costs money and cannot be recognised.
 
     Raises:
@@ -31,7 +33,7 @@ def next_attempt(attempts: int, error: Exception, channel: str = "email") -> tim
         raise ValueError("attempts are counted from 1")
     if isinstance(error, PermanentError | SuppressedError):
         return None
-    if isinstance(error, UnknownOutcomeError) and (channel != "email" or attempts > 1):
+    if isinstance(error, UnknownOutcomeError) and (channel not in REPEATABLE or attempts > 1):
         return None
     return WAITS[attempts - 1] if attempts <= len(WAITS) else None
 
@@ -55,4 +57,4 @@ def final_state(error: Exception) -> str:
     return "failed"
 
 
-__all__ = ["MAX_ATTEMPTS", "WAITS", "DeliveryError", "final_state", "next_attempt", "retry_at"]
+__all__ = ["MAX_ATTEMPTS", "REPEATABLE", "WAITS", "DeliveryError", "final_state", "next_attempt", "retry_at"]

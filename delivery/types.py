@@ -17,7 +17,7 @@ Lane = Literal["alert", "confirmation", "immediate", "digest"]
 LANES: tuple[Lane, ...] = ("alert", "confirmation", "immediate", "digest")
 DeliveryState = Literal[
     "queued", "leased", "sent", "delivered", "bounced", "complained",
-    "failed", "expired", "suppressed", "skipped", "cancelled", "unknown",
+    "failed", "expired", "suppressed", "skipped", "cancelled", "unknown", "held",
 ]  # fmt: skip
 
 
@@ -27,6 +27,16 @@ class Also:
 
     name: str
     url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosure:
+    """A file that belongs to a notice; ``length`` in bytes is 0 and ``type`` is ``""`` where unknown."""
+
+    url: str
+    type: str = ""
+    length: int = 0
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,10 @@ class EntryView:
         quiet_subject: True where the body may show the entry but a subject line may not: subjects
             show on locked screens.
         also: Others who published the same notice; it is shown once and names them all.
+        own_url: The address this reader follows instead of ``url`` where they agreed to it, else ``""``.
+        shared: The same entry as every reader sees it, without reasons; forms are kept by it.
+        enclosures: Its files, in order.
+        title_lang: Where the title is in another language than the text, else ``""``.
     """
 
     notice_id: int
@@ -77,6 +91,10 @@ class EntryView:
     quiet_subject: bool = False
     material_number: int = 0
     also: tuple[Also, ...] = ()
+    own_url: str = ""
+    shared: EntryView | None = field(default=None, compare=False, repr=False)
+    enclosures: tuple[Enclosure, ...] = ()
+    title_lang: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +108,11 @@ class FeedView:
         updated: Newest material time among the entries, or the profile's creation.
         timezone: IANA name; deadlines are shown in it.
         about_url: Page that explains the ``_mycity`` object of JSON Feed; ``page_url`` if empty.
+        style_url: Style sheet for browsers that open the feed itself, or ``""``.
+        hubs: WebSub hubs that are told of changes; none for personal feeds.
+        links: (relation, address) to other parts of the same feed (RFC 5005).
+        archive: It is an archive document: complete, and it will hardly change.
+        gone: (entry id, when) of entries that were taken out for good (RFC 6721), the latest first.
     """
 
     feed_id: str
@@ -103,6 +126,11 @@ class FeedView:
     author: str = ""
     timezone: str = "Asia/Shanghai"
     about_url: str = ""
+    style_url: str = ""
+    hubs: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    archive: bool = False
+    gone: tuple[tuple[str, datetime], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +146,7 @@ class Digest:
         page_url: "My page" (mail) or the one fixed registered link (SMS).
         discreet: Neutral wording everywhere.
         sample: True for the sample city; 【示例】 then stands in subject and text.
+        pixel_url: Our own picture that tells that a mail was opened, where its reader agreed to it.
     """
 
     lang: str
@@ -131,6 +160,15 @@ class Digest:
     unsubscribe_url: str = ""
     discreet: bool = False
     sample: bool = False
+    pixel_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some text of a mail, and the same in base64 as it is sent: whole lines with CRLF ends."""
+
+    text: str
+    wire: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +178,8 @@ class MailMessage:
     Attributes:
         message_id: ``<…@domain>``; the same on every retry.
         headers: Extra headers in order, e.g. List-Unsubscribe.
+        envelope_from: The address that it bounces to; the sender's own where this is empty.
+        pieces: Text and HTML again, encoded already; used only while they are these very strings.
     """
 
     to: str
@@ -150,6 +190,8 @@ class MailMessage:
     sender: str
     date: datetime
     headers: tuple[tuple[str, str], ...] = ()
+    envelope_from: str = ""
+    pieces: tuple[Piece, Piece] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +213,69 @@ class SmsMessage:
     out_id: str
 
 
-Message = MailMessage | SmsMessage
+@dataclass(frozen=True, slots=True)
+class PushMessage:
+    """A short note for a screen: a browser's notification, or a line in somebody's own chat tool.
+
+    Attributes:
+        to: What the channel needs to reach one person; secret, never logged.
+        text: A few lines, complete without the page.
+        url: The page it opens.
+        topic: A later note of the same topic replaces this one while it has not been seen; ``""``
+            replaces nothing.
+        urgent: Also wakes a device that saves energy.
+        useful_for: Seconds after which it need not be shown any more.
+    """
+
+    to: str
+    title: str
+    text: str
+    url: str
+    lang: str
+    out_id: str
+    topic: str = ""
+    urgent: bool = False
+    useful_for: int = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class WechatMessage:
+    """A subscription message of WeChat: fields of an approved template.
+
+    Attributes:
+        to: The reader's openid.
+        fields: Meaning → value (``title``, ``agency``, ``time``, ``note``), each already short enough.
+        page: Where a tap leads: a path of the mini program, or an address.
+    """
+
+    to: str
+    fields: Mapping[str, str]
+    page: str
+    lang: str
+    out_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookMessage:
+    """A JSON document for an https address that a resident gave; signed at the moment of sending.
+
+    Attributes:
+        message_id: Sent as ``webhook-id``; the same on every retry, so that the receiver can tell.
+        body: The bytes that are signed and sent.
+        secrets: ``whsec_…``, newest first; two for a day after a change. Never logged.
+        profile_id: Whose address it is, for whoever keeps how sending went.
+        out_id: Our own reference, as in :class:`SmsMessage`.
+    """
+
+    to: str = field(repr=False)
+    message_id: str
+    body: bytes = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    profile_id: int = 0
+    out_id: str = ""
+
+
+Message = MailMessage | SmsMessage | PushMessage | WechatMessage | WebhookMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +313,8 @@ class NewDelivery:
         recipe: What the body is rebuilt from: edition ids, revisions, language, template version,
             window; JSON values only.
         notices: (notice id, revision) carried, for "who was sent this".
+        frozen: False where the recipe says only what to look for; the first preparation fixes it.
+        run_id: The run that plans it, if any; a run can be held, halted and released.
     """
 
     dedupe_key: str
@@ -219,11 +325,16 @@ class NewDelivery:
     expires_at: datetime
     recipe: Mapping[str, Any]
     notices: tuple[tuple[int, int], ...] = ()
+    frozen: bool = True
+    run_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivery:
-    """A stored row of the outbox, which is also the log of what was sent."""
+    """A stored row of the outbox, which is also the log of what was sent.
+
+    Nobody changes one. It is not frozen because one is made for every message: that costs a third so.
+    """
 
     id: int
     dedupe_key: str
@@ -257,6 +368,7 @@ class Prepared:
         recipe: Where this was the first preparation: what the same bodies are rebuilt from. It is
             written before anything is sent.
         notices: (notice id, revision) carried; written together with ``recipe``.
+        shown: (notice id, propensity) that a resident sees in the message, in its order; for the statistics.
     """
 
     row: Delivery
@@ -265,6 +377,7 @@ class Prepared:
     why: str = ""
     recipe: Mapping[str, Any] | None = None
     notices: tuple[tuple[int, int], ...] = ()
+    shown: tuple[tuple[int, float], ...] = ()
 
 
 Prepare = Callable[[Sequence[Delivery]], Sequence[Prepared]]
@@ -289,13 +402,14 @@ class Receipt:
     out_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """What became of one claimed delivery.
+    """What became of one claimed delivery; not frozen, because one is made for every message.
 
     Attributes:
         state: ``queued`` puts it back, due at ``due_at``.
         untried: True if nothing was attempted; the attempt counted at the claim is taken back.
+        rejected: True if the provider will never take it; counts against the run like a bounce.
     """
 
     delivery_id: int
@@ -307,6 +421,7 @@ class Outcome:
     error: str = ""
     due_at: datetime | None = None
     untried: bool = False
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

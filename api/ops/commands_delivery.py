@@ -1,77 +1,74 @@
-"""Commands about sending: digests, outbox, channels."""
+"""Commands about sending: outbox, channels."""
 
 from __future__ import annotations
 
+import json
+import secrets
+from base64 import b64encode
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from api.jobs.digests import plan, send
+from api.jobs.outbox_answers import FEW, what_came, who_got
+from api.jobs.sweeping import sweep
 from api.ops import console
-from delivery.sms_text import segments
-from delivery.types import MailMessage, Message, SmsMessage
-from feeds.kernel.errors import UsageError
+from api.wiring import Services
+from delivery.compose_sms import compose_named
+from delivery.outbox_log import OutboxLog
+from delivery.outbox_runs import HeldRun
+from delivery.types import MailMessage, Message, PushMessage, WebhookMessage, WechatMessage
+from feeds.kernel.errors import MycityError, UsageError
 from profiles.contacts import clean_address
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    digests = typer.Typer(no_args_is_help=True, help="Daily digests by mail and SMS.")
     outbox = typer.Typer(no_args_is_help=True, help="What waits to be sent, and what became of it.")
     channels = typer.Typer(no_args_is_help=True, help="Channels.")
-    digests.command("plan")(digests_plan)
-    digests.command("send")(digests_send)
     outbox.command("status")(outbox_status)
     outbox.command("retry")(outbox_retry)
     outbox.command("pause")(outbox_pause)
     outbox.command("resume")(outbox_resume)
     outbox.command("cancel")(outbox_cancel)
+    outbox.command("release")(outbox_release)
+    outbox.command("sweep")(outbox_sweep)
+    outbox.command("who")(outbox_who)
     channels.command("test")(channels_test)
-    for name, group in (("digests", digests), ("outbox", outbox), ("channels", channels)):
+    for name, group in (("outbox", outbox), ("channels", channels)):
         app.add_typer(group, name=name)
-
-
-def digests_plan() -> None:
-    """Plan a digest for every subscription whose hour has come."""
-    with console.services() as services:
-        report = plan(services)
-        console.say(
-            f"{report.planned} digests planned, {report.empty} had nothing to say, "
-            f"{report.unverified} wait for a confirmed address.",
-            planned=report.planned,
-            empty=report.empty,
-            unverified=report.unverified,
-        )
-
-
-def digests_send(limit: Annotated[int, typer.Option(min=1)] = 500) -> None:
-    """Send what is due."""
-    with console.services() as services:
-        report = send(services, limit=limit)
-        states = (
-            ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
-            or "nothing was due"
-        )
-        console.say(
-            f"{states}.", claimed=report.claimed, states=dict(report.states), errors=dict(report.errors)
-        )
 
 
 def outbox_status() -> None:
     """Count deliveries by channel and state, and tell the age of the oldest that is due."""
     with console.services() as services:
-        status = services.outbox.status(services.clock.now())
+        now = services.clock.now()
+        status, held = services.outbox.status(now), services.outbox.held_runs()
+        late = OutboxLog(services.database).oldest_due(now)
         if console.options.json:
-            console.say("", **asdict(status))
+            console.say("", **asdict(status), held=[asdict(one) for one in held], late=dict(late))
             return
         rows = [(name, state, n) for name, states in status.counts.items() for state, n in states.items()]
         console.table("Outbox 发件箱", ("channel", "state", "deliveries"), rows, "outbox")
-        late = status.oldest_due_seconds
-        console.say("Nothing is late." if late is None else f"The oldest due delivery waits {late:.0f} s.")
+        if not late:
+            console.say("Nothing is late.")
+        for lane, seconds in late.items():
+            console.say(f"The oldest due {lane} waits {seconds:.0f} s.")
         for name, reason in status.paused.items():
             console.say(f"Paused: {name or 'everything'} {reason}".rstrip())
+        for one in held:
+            console.say(_held_text(one))
+
+
+def _held_text(one: HeldRun) -> str:
+    why = (
+        f"{one.bounced} of its mails bounced" if one.why == "bounces" else "it has more messages than allowed"
+    )
+    return (
+        f"Run {one.run_id} waits with {one.rows} messages because {why}; look at it, then "
+        f"`mycity outbox release {one.run_id}` or `mycity outbox cancel --run {one.run_id}`."
+    )
 
 
 def outbox_retry(delivery_id: Annotated[int | None, typer.Argument()] = None) -> None:
@@ -83,45 +80,157 @@ def outbox_retry(delivery_id: Annotated[int | None, typer.Argument()] = None) ->
         console.say(f"{count} deliveries are queued again.", queued=count)
 
 
-def outbox_pause(reason: Annotated[str, typer.Option()] = "") -> None:
-    """Stop all sending until resumed."""
+Only = Annotated[str, typer.Option(help="Only this channel, e.g. sms; without it everything.")]
+
+
+def outbox_pause(reason: Annotated[str, typer.Option()] = "", channel: Only = "") -> None:
+    """Stop all sending, or one channel, until resumed; alerts as well."""
     with console.services() as services:
-        services.outbox.pause(services.clock.now(), reason)
-        console.say("All sending is paused; `mycity outbox resume` goes on.", paused=True)
+        if channel and channel not in services.channels:
+            raise UsageError(f"There is no channel {channel!r}; choose from {', '.join(services.channels)}.")
+        services.outbox.pause(services.clock.now(), reason, channel)
+        what, option = channel or "All sending", f" --channel {channel}" if channel else ""
+        console.say(
+            f"{what} is paused; `mycity outbox resume{option}` goes on.", paused=True, channel=channel
+        )
 
 
-def outbox_resume() -> None:
+def outbox_resume(channel: Only = "") -> None:
     """Go on sending."""
     with console.services() as services:
-        services.outbox.resume()
-        console.say("Sending goes on.", paused=False)
+        found = services.outbox.resume(channel)
+        still = services.outbox.paused()
+        note = f" Still paused: {', '.join(name or 'everything' for name in still)}." if still else ""
+        was = "Sending goes on." if found else f"{channel or 'Sending'} was not paused."
+        console.say(was + note, paused=bool(still))
 
 
-def outbox_cancel(delivery_id: int) -> None:
-    """Cancel a delivery that waits."""
+def outbox_cancel(
+    delivery_id: Annotated[int | None, typer.Argument()] = None,
+    run: Annotated[int | None, typer.Option(help="Everything of a run that was not sent yet.")] = None,
+    channel: Annotated[str, typer.Option(help="Everything of a channel that waits.")] = "",
+) -> None:
+    """Cancel a delivery that waits, or all of a run or a channel."""
+    if sum((delivery_id is not None, run is not None, bool(channel))) != 1:
+        raise UsageError("Name one thing to cancel: a delivery's number, --run RUN or --channel NAME.")
     with console.services() as services:
-        count = services.outbox.cancel([delivery_id], services.clock.now())
-        if not count:
+        now = services.clock.now()
+        if run is not None:
+            count = services.outbox.cancel_run(run, now)
+            console.say(f"{count} deliveries of run {run} are cancelled.", cancelled=count)
+            return
+        ids = None if delivery_id is None else [delivery_id]
+        count = services.outbox.cancel(ids, now, channel=channel)
+        if not count and delivery_id is not None:
             raise UsageError(f"Delivery {delivery_id} is not waiting; `mycity outbox status` shows what is.")
-        console.say(f"Delivery {delivery_id} is cancelled.", cancelled=count)
+        what = f"{count} deliveries by {channel} are" if channel else f"Delivery {delivery_id} is"
+        console.say(f"{what} cancelled.", cancelled=count)
+
+
+def outbox_release(run: int, by: Annotated[str, typer.Option(help="Who decided it.")] = "") -> None:
+    """Let a run go on that waits because it is large or because mails bounced."""
+    with console.services() as services:
+        if run not in {one.run_id for one in services.outbox.held_runs()}:
+            raise UsageError(f"Run {run} does not wait; `mycity outbox status` shows what does.")
+        count = services.outbox.release(run, services.clock.now(), by)
+        console.say(f"{count} deliveries of run {run} go out now.", released=count)
+
+
+def outbox_sweep() -> None:
+    """Look for lost work and put it back: dead senders, missing runs, texts of unknown outcome."""
+    with console.services() as services:
+        report = sweep(services)
+        console.say(
+            f"{sum(report.released.values())} taken back, {report.expired} expired, "
+            f"{report.receipts} reports applied, {report.settled} texts settled, "
+            f"{report.missing} missing runs ({report.planned} planned).",
+            **asdict(report),
+        )
+        if report.failed:
+            raise MycityError(f"Not everything could be swept: {', '.join(report.failed)}; see the log.")
+
+
+def outbox_who(
+    notice: Annotated[int | None, typer.Option(help="Number of a notice: who was sent it.")] = None,
+    profile: Annotated[int | None, typer.Option(help="Number of a profile: what was sent to it.")] = None,
+) -> None:
+    """Tell who got a notice, or what a resident got: when, by which channel, through whom."""
+    if (notice is None) == (profile is None):
+        raise UsageError("Ask for one thing: --notice N or --profile N.")
+    with console.services() as services:
+        found = who_got(services, notice) if notice is not None else what_came(services, profile or 0)
+        if console.options.json:
+            console.say("", **asdict(found), total=found.total)
+            return
+        if found.sums:
+            rows = [
+                (one.channel, one.provider, one.state, _count(one.count), one.last_sent or "")
+                for one in found.sums
+            ]
+            console.table("Sums 合计", ("channel", "through", "state", "deliveries", "last"), rows, "sums")
+        if found.sensitive:
+            console.say("The matter is sensitive: nobody is named.")
+        elif not found.lines:
+            console.say("Nothing was sent.")
+        else:
+            shown = [
+                (
+                    one.delivery_id,
+                    one.profile_id,
+                    one.to,
+                    one.channel,
+                    one.provider,
+                    one.state,
+                    one.sent_at or "",
+                    one.error,
+                )
+                for one in found.lines
+            ]
+            columns = ("delivery", "profile", "to", "channel", "through", "state", "sent", "why")
+            console.table("Deliveries 投递", columns, shown, "lines")
+
+
+def _count(number: int) -> str:
+    return f"< {FEW}" if number < 0 else str(number)
 
 
 def channels_test(channel: str, address: str) -> None:
-    """Send one test message by a channel (email or sms)."""
+    """Send one test message by a channel: email, sms, webhook, webpush, wechat or apprise."""
     with console.services() as services:
         port = services.channels.get(channel)
         if port is None:
             raise UsageError(f"There is no channel {channel!r}; choose from {', '.join(services.channels)}.")
-        to, now = clean_address(channel, address), services.clock.now()
-        text = f"【{services.city.sms_signature}】这是一条测试消息。This is a test message."
-        message: Message
-        if channel == "sms":
-            message = SmsMessage(to, "test-1", {}, text, segments(text), f"test-{int(now.timestamp())}")
-        else:
-            sender = services.settings.mail_from or f"notices@{services.authority}"
-            reference = f"<test-{int(now.timestamp())}@{services.authority}>"
-            message = MailMessage(to, "MyCity test 测试", text, f"<p>{text}</p>", reference, sender, now)
+        message = _test_message(services, channel, clean_address(channel, address))
         accepted = port.send(message)
+        if isinstance(message, WebhookMessage):
+            console.note(f"Signed with {message.secrets[0]}, made for this test.")
         console.say(
             f"Accepted by {accepted.provider}: {accepted.ref}", provider=accepted.provider, ref=accepted.ref
         )
+
+
+def _test_message(services: Services, channel: str, to: str) -> Message:
+    """What a channel is tried with."""
+    now = services.clock.now()
+    title, text = "MyCity test 测试", "这是一条测试消息。This is a test message."
+    out_id, url = f"test-{int(now.timestamp())}", services.settings.base_url
+    if channel == "email":
+        sender = services.settings.mail_from or f"notices@{services.authority}"
+        return MailMessage(to, title, text, f"<p>{text}</p>", f"<{out_id}@{services.authority}>", sender, now)
+    if channel == "sms":
+        # A template that is registered anyway: providers refuse any other text.
+        said = {"example": services.city.name.zh, "phone": services.settings.sms_enquiry_phone}
+        return compose_named("help-zh", said, signature=services.city.sms_signature, to=to, out_id=out_id)
+    if channel == "webhook":
+        body = json.dumps({"type": "test", "title": title, "text": text}, ensure_ascii=False).encode()
+        secret = "whsec_" + b64encode(secrets.token_bytes(24)).decode()
+        return WebhookMessage(to, out_id, body, (secret,), 0, out_id)
+    if channel == "wechat":
+        fields = {
+            "title": title[:20],
+            "agency": services.city.name.zh,
+            "time": now.isoformat(),
+            "note": text[:20],
+        }
+        return WechatMessage(to, fields, url, "zh-Hans", out_id)
+    return PushMessage(to, title, text, url, "zh-Hans", out_id)

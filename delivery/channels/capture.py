@@ -20,7 +20,7 @@ from typing import Any
 
 from delivery.errors import RetryableError
 from delivery.mime import to_bytes
-from delivery.types import Accepted, MailMessage, Message, SmsMessage
+from delivery.types import Accepted, MailMessage, Message, SmsMessage, WebhookMessage
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._@-]+")
 #: Kind of message → folder and ending; people read mails and texts, programs read the rest.
@@ -112,6 +112,8 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _json_bytes(message: Any) -> bytes:
+    if isinstance(message, WebhookMessage):
+        return message.body + b"\n"  # what would be sent; its secrets stay where they are
     return json.dumps(asdict(message), ensure_ascii=False, indent=2, default=str).encode("utf-8", "replace")
 
 

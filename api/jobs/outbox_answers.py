@@ -1,0 +1,133 @@
+"""Who got this, when, through whom: for one notice, or for one resident. Addresses only masked.
+
+Of a sensitive notice nobody is named, and numbers below twenty are not told: a list of who was sent it
+would say what they live with. It only reads. Called by ``mycity outbox who`` and the desk's outbox page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from api.wiring import Services
+from delivery.outbox_log import OutboxLog, Sum
+from delivery.types import Delivery
+from feeds.catalogue.notices import Notice
+from feeds.kernel.errors import MycityError
+
+# Fewer people than this are not counted where the matter is sensitive.
+FEW = 20
+_MOST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One delivery as an operator sees it.
+
+    Attributes:
+        to: The masked address, or ``""`` where there is none any more.
+        notices: Numbers of the notices it carried; sensitive ones are left out.
+        withheld: How many were left out.
+    """
+
+    delivery_id: int
+    profile_id: int
+    channel: str
+    lane: str
+    state: str
+    due_at: datetime
+    sent_at: datetime | None
+    provider: str
+    attempts: int
+    to: str
+    error: str
+    notices: tuple[int, ...] = ()
+    withheld: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known.
+
+    Attributes:
+        sensitive: The notice is a sensitive matter: no lines, and small numbers are hidden.
+        sums: By channel, provider and state; a count of -1 means fewer than :data:`FEW`.
+        lines: The newest deliveries, at most 200.
+    """
+
+    sensitive: bool = False
+    sums: tuple[Sum, ...] = ()
+    lines: tuple[Line, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """Deliveries in all; -1 for fewer than :data:`FEW` of a sensitive matter."""
+        counts = [one.count for one in self.sums]
+        return -1 if counts and min(counts) < 0 else sum(counts)
+
+
+def who_got(services: Services, notice_id: int) -> Answer:
+    """Tell by whom a notice was received.
+
+    Raises:
+        NotFoundError: If there is no such notice.
+    """
+    notice = services.notices.get(notice_id)
+    log = OutboxLog(services.database)
+    sums = log.sums_of_notice(notice_id)
+    if is_sensitive(services, notice):
+        return Answer(True, tuple(_veiled(one) for one in sums))
+    return Answer(False, tuple(sums), _lines(services, log.of_notice(notice_id, _MOST)))
+
+
+def what_came(services: Services, profile_id: int) -> Answer:
+    """Tell what was sent to a resident."""
+    return Answer(lines=_lines(services, OutboxLog(services.database).of_profile(profile_id, _MOST)))
+
+
+def is_sensitive(services: Services, notice: Notice) -> bool:
+    """Whether a notice is about a sensitive matter."""
+    return any(services.city.is_sensitive(f"{tag.kind}:{tag.code}") for tag in notice.tags)
+
+
+def masked(channel: str, address: str) -> str:
+    """As much of an address as lets its holder recognise it, and nobody else write to it."""
+    if not address:
+        return ""
+    if channel == "email":
+        local, _, domain = address.rpartition("@")
+        return f"{local[:1]}***@{domain}"
+    if channel == "sms":
+        return f"{address[:6]}****{address[-2:]}"
+    return "***"
+
+
+def _veiled(one: Sum) -> Sum:
+    """A number that could point at people, and the instants that go with it, are not told."""
+    return one if one.count >= FEW else Sum(one.channel, one.provider, one.state, -1, None, None)
+
+
+def _lines(services: Services, rows: Sequence[Delivery]) -> tuple[Line, ...]:
+    notices = services.notices.many({number for row in rows for number, _ in row.notices})
+    veiled = {number for number, notice in notices.items() if is_sensitive(services, notice)}
+    addresses = _addresses(services, rows)
+    return tuple(
+        Line(
+            row.id, row.profile_id, row.channel, row.lane, row.state, row.due_at, row.sent_at, row.provider,
+            row.attempts,
+            addresses.get((row.profile_id, row.channel), "") if "copy" not in row.recipe else "",
+            row.error, tuple(n for n, _ in row.notices if n not in veiled),
+            sum(n in veiled for n, _ in row.notices),
+        )
+        for row in rows
+    )  # fmt: skip
+
+
+def _addresses(services: Services, rows: Sequence[Delivery]) -> dict[tuple[int, str], str]:
+    pairs = sorted({(row.profile_id, row.channel) for row in rows})
+    try:
+        found = services.contacts.many(pairs)
+    except MycityError:  # sealed with a key that is gone: the log is still worth reading
+        return {}
+    return {pair: masked(pair[1], contact.address) for pair, contact in found.items()}

@@ -1,0 +1,166 @@
+"""The worker's lanes, the sweeper, and two schedulers on one database."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from api.jobs import scheduler, sending, sweeping, worker
+from api.settings import read_settings
+from api.wiring import Services, build
+from delivery.types import Accepted, Delivery, Message, NewDelivery, Prepared, Receipt, SmsMessage
+from feeds.kernel.db import Database
+from feeds.kernel.errors import StorageError
+from feeds.kernel.time import FixedClock
+
+NOW = datetime(2026, 10, 12, 2, 0, tzinfo=UTC)
+
+
+class Slow:
+    """A provider that takes its time, and notes who came when."""
+
+    name = "capture"  # unconfirmed addresses will do
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.alert = threading.Event()
+
+    def send(self, message: Message) -> Accepted:
+        assert isinstance(message, SmsMessage)
+        self.seen.append(message.text)
+        if message.text == "alert":
+            self.alert.set()
+        else:
+            time.sleep(0.05)
+        return Accepted("capture")
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def channel() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def services(
+    sqlite: Database, tmp_path: Path, channel: Slow, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Services]:
+    settings = read_settings({}, home=tmp_path, city="shili")
+    made = build(settings, clock=FixedClock(NOW), database=sqlite, demo=True, channels={"webhook": channel})
+
+    def prepare(_services: Services, rows: Sequence[Delivery]) -> list[Prepared]:
+        return [Prepared(one, SmsMessage("", "t", {}, one.lane, 1, f"d{one.id}")) for one in rows]
+
+    monkeypatch.setattr(sending, "prepare", prepare)
+    yield made
+
+
+def row(number: int, lane: str = "confirmation", **changes: object) -> NewDelivery:
+    values: dict[str, object] = {
+        "dedupe_key": f"{lane}:{number}", "profile_id": number, "channel": "webhook", "lane": lane,
+        "due_at": NOW, "expires_at": NOW + timedelta(hours=1), "recipe": {"copy": 1},
+    }  # fmt: skip
+    return NewDelivery(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_an_alert_never_waits_behind_digests(services: Services, channel: Slow) -> None:
+    services.outbox.enqueue([row(number, "digest") for number in range(400)], NOW)
+    running = worker.Worker(services, urgent_seconds=30, calm_seconds=0.1).start()
+    try:
+        while len(channel.seen) < 8:
+            time.sleep(0.01)
+        services.outbox.enqueue([row(1, "alert")], NOW)  # wakes the thread, which sleeps for half a minute
+        assert channel.alert.wait(2)
+        assert len(channel.seen) < 300
+    finally:
+        running.stop()
+    counts = services.outbox.status(NOW).counts["webhook"]
+    assert counts.get("leased", 0) == 0, "what was not begun is put back at once"
+    assert counts["sent"] == len(channel.seen) == running.sent
+    assert {one.attempts for one in services.outbox.recent(401, state="queued")} <= {0}
+
+
+def test_it_looks_by_itself_and_survives_an_error(
+    services: Services, channel: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_PAUSE", 0.05)
+    failed = threading.Event()
+    real = worker.send
+
+    def fails_once(*arguments: object, **options: object) -> object:
+        if not failed.is_set():
+            failed.set()
+            raise StorageError("Another process holds the database.")
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker, "send", fails_once)
+    running = worker.Worker(services, urgent_seconds=0.05, calm_seconds=0.05).start()
+    try:
+        with services.database.write() as connection:  # another process would not wake us
+            services.outbox.enqueue([row(1, "alert")], NOW, connection)
+        assert channel.alert.wait(3)
+        worker.wake()
+    finally:
+        running.stop()
+
+
+def test_the_sweeper_puts_lost_work_back(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox, clock = services.outbox, services.clock
+    assert isinstance(clock, FixedClock)
+    outbox.enqueue([row(1), row(2, expires_at=NOW + timedelta(minutes=5)), row(3)], NOW)
+    (lost, *_) = outbox.claim(["confirmation"], 1, NOW, timedelta(minutes=10))
+    services.receipts.take([Receipt("p", "r3", "delivered", NOW, out_id="d3")], NOW)
+    clock.advance(timedelta(minutes=11))
+    slots = [NOW - timedelta(hours=3), clock.now()]
+    monkeypatch.setattr(sweeping.digests, "missing", lambda _services: slots)
+    planned = []
+    monkeypatch.setattr(
+        sweeping.digests,
+        "plan",
+        lambda _services: planned.append(1) or sweeping.digests.PlanReport(planned=4),
+    )
+    report = sweeping.sweep(services)
+    assert (report.released, report.expired, report.missing, report.planned) == ({"queued": 1}, 1, 1, 4)
+    assert report.failed == {} and planned == [1]
+    assert outbox.get(lost.id).state == "queued"  # type: ignore[union-attr]
+
+    def broken(_services: Services) -> list[datetime]:
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr(sweeping.digests, "missing", broken)
+    assert sweeping.sweep(services).failed == {"missing": "StorageError"}
+
+
+def test_two_schedulers_take_turns(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started by mistake on one database: each job is done by one of them, and the other takes over."""
+    ticks: list[float] = []
+    seconds = 0.3
+    monkeypatch.setattr(scheduler, "tick_digests", lambda _services: ticks.append(time.monotonic()))
+    monkeypatch.setattr(
+        scheduler,
+        "interval_seconds",
+        lambda _settings: {name: seconds if name == "digests" else 3600 for name in scheduler.JOBS},
+    )
+    first, second = scheduler.start(services), scheduler.start(services)
+    try:
+        while len(ticks) < 4:
+            time.sleep(0.02)
+    finally:
+        first()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(ticks)]
+    assert min(gaps) > seconds / 2, "both did it"
+    count = len(ticks)
+    deadline = time.monotonic() + 5
+    while len(ticks) < count + 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    second()
+    assert len(ticks) >= count + 2, "nobody took over"
+    assert scheduler.JobLeases(services.database).holders() == {}
