@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from api.mailing import open_mail
+from api.sms_wiring import open_sms
 from delivery.channels.capture import CaptureChannel
 from delivery.types import ChannelPort
 
@@ -25,8 +26,8 @@ def open_channels(services: Services) -> dict[str, ChannelPort]:
     capture = CaptureChannel(services.settings.captured)
     opened = {
         "email": _email(services),
-        "sms": None,
-        "webhook": None,
+        "sms": open_sms(services),
+        "webhook": _webhook(services),
         "webpush": _webpush(services),
         "wechat": _wechat(services),
         "apprise": _apprise(services),
@@ -40,7 +41,13 @@ def _email(services: Services) -> ChannelPort | None:
     settings = services.settings
     if not (settings.smtp_url and settings.mail_from):
         return None
-    return open_mail(settings, services.database, services.clock, services.zone)
+
+    def on_dead(message_id: str, code: str) -> None:
+        from api.jobs.mailroom import refused
+
+        refused(services, message_id, code)
+
+    return open_mail(settings, services.database, services.clock, services.zone, on_dead=on_dead)
 
 
 def _webpush(services: Services) -> ChannelPort | None:
@@ -80,3 +87,11 @@ def _apprise(services: Services) -> ChannelPort | None:
     from delivery.channels.apprise import AppriseChannel
 
     return AppriseChannel()
+
+
+def _webhook(services: Services) -> ChannelPort | None:
+    if not services.settings.webhooks:
+        return None
+    from api.jobs import webhooks
+
+    return webhooks.channel(services)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -16,7 +16,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feeds.kernel.errors import UsageError
 
-SECRETS = ("secret_key", "smtp_url", "database_url", "metrics_token")
+SECRETS = (
+    "secret_key", "smtp_url", "bounce_url", "database_url", "metrics_token", "wechat_secret",
+    "wechat_token", "wechat_aes_key",
+    "sms_aliyun_secret", "sms_tencent_secret", "sms_twilio_secret", "sms_smpp_url",
+)  # fmt: skip
 
 
 class Settings(BaseSettings):
@@ -92,6 +96,14 @@ class Settings(BaseSettings):
         description="Share of residents whose picks are newest first for a month, to compare; 0: nobody.",
     )
     digest_minutes: int = Field(5, ge=1, description="How often due digests are planned and sent.")
+    confirm_above: int = Field(
+        10_000,
+        ge=0,
+        description="A run of more messages waits until a person releases it; 0: none does. Alerts never do.",
+    )
+    send_threads: int = Field(
+        4, ge=1, le=400, description="How many messages one sender hands over at the same time."
+    )
     capture_days: int = Field(7, ge=1, description="Captured messages older than this are deleted.")
     contact: str = Field(
         "", description="How source owners can reach you; stands in the User-Agent of every poll."
@@ -99,10 +111,120 @@ class Settings(BaseSettings):
     allow_private: str = Field(
         "", description="Comma-separated host:port of intranet sources that may be polled although private."
     )
+    hub_url: str = Field(
+        "",
+        description="Hub (WebSub) of the public feeds: empty means our own small one at <base_url>/hub, "
+        "`none` means none, an https address is an external hub that is told of changes.",
+    )
+    feed_memory_mb: int = Field(
+        512,
+        ge=8,
+        description="Most megabytes of rendered feeds that are kept; the longest unused go first.",
+    )
+    webhooks: bool = Field(
+        False, description="Whether signed webhooks are really sent; otherwise they are captured."
+    )
+
+    push_contact: str = Field(
+        "",
+        description="mailto: or https: address where push services can complain; without it "
+        "notes to browsers are captured.",
+    )
+    apprise: bool = Field(
+        False, description="Whether residents may use their own chat tool; needs `mycity[apprise]`."
+    )
+    wechat_app_id: str = Field("", description="App id of the WeChat account; empty: WeChat is captured.")
+    wechat_secret: SecretStr = Field(SecretStr(""), description="App secret of the WeChat account.")
+    wechat_template: str = Field(
+        "",
+        description="The approved template, `ID:title=thing1,agency=thing2,time=date3,note=thing4`.",
+    )
+    wechat_service: bool = Field(
+        False, description="The WeChat account is an official account (公众号), not a mini program."
+    )
+    wechat_token: SecretStr = Field(
+        SecretStr(""), description="Token of WeChat's message push; without it WeChat's calls are refused."
+    )
+    wechat_aes_key: SecretStr = Field(
+        SecretStr(""), description="EncodingAESKey of WeChat's message push; empty: messages are plain text."
+    )
+
+    alert_resend_minutes: int = Field(
+        10,
+        ge=0,
+        description="Minutes after which a warning nobody confirmed goes out by another channel; 0: never.",
+    )
+    alert_test_list: str = Field(
+        "", description="Comma-separated addresses and phones of staff that tests of warnings go to."
+    )
 
     metrics_token: SecretStr = Field(
         SecretStr(""),
         description="`/metrics` answers this machine, and others that send `Authorization: Bearer` this.",
+    )
+
+    sms_enquiry_phone: str = Field(
+        "12345",
+        pattern=r"^[0-9+ -]{3,20}$",
+        description="Phone number that answers to people's texts name for questions; the city's hotline.",
+    )
+    sms_reconfirm_days: int = Field(
+        180,
+        ge=30,
+        le=1000,
+        description="A phone that gave no sign of life for so many days is asked whether it is still theirs.",
+    )
+    sms_codes_per_hour: int = Field(
+        300, ge=1, description="Most codes texted to confirm phones in an hour, for the whole installation."
+    )
+
+    mail_tls: Literal["opportunistic", "require", "none"] = Field(
+        "opportunistic",
+        description="TLS to the mail server: where offered, always, or never; certificates are verified.",
+    )
+    mail_rates: str = Field(
+        "", description="How fast each provider gets mail: `qq.com|foxmail.com=5/s, 163.com=300/m, *=50/s`."
+    )
+    mail_warmup: str = Field(
+        "",
+        description="A new sender's first day and its mails: `2026-12-01,200`; each day half as many more",
+    )
+    mail_bounces: str = Field(
+        "", description="Domain that mails bounce to, e.g. bounces.city.example; empty: to the sender."
+    )
+    bounce_url: str = Field(
+        "", description="maildir:///path or pop3s://user:password@host: where bounces arrive; empty: nowhere."
+    )
+    dkim_domain: str = Field("", description="Domain that mails are signed for, that of MYCITY_MAIL_FROM.")
+    dkim_keys: str = Field(
+        "",
+        description="Keys for DKIM: `selector=file.pem,…`; `mycity mail dkim-new` makes one.",
+    )
+
+    sms_providers: str = Field(
+        "",
+        description="Providers of text messages in use, of aliyun, tencent, twilio, smpp; empty: captured.",
+    )
+    sms_file: str = Field(
+        "", description="TOML file below the home folder: prices and registered templates, see docs/sms.md."
+    )
+    sms_budget: float = Field(
+        0, ge=0, le=1e9, description="Money for text messages in a local month; it is never exceeded."
+    )
+    sms_alert_reserve: float = Field(
+        0, ge=0, le=1e9, description="Part of MYCITY_SMS_BUDGET that only alerts may use."
+    )
+    sms_aliyun_id: str = Field("", description="AccessKey ID at Aliyun.")
+    sms_aliyun_secret: SecretStr = Field(SecretStr(""), description="AccessKey secret at Aliyun.")
+    sms_tencent_id: str = Field("", description="SecretId at Tencent Cloud.")
+    sms_tencent_secret: SecretStr = Field(SecretStr(""), description="SecretKey at Tencent Cloud.")
+    sms_twilio_id: str = Field("", description="Account SID at Twilio.")
+    sms_twilio_secret: SecretStr = Field(
+        SecretStr(""), description="Auth token at Twilio; their calls are signed with it, too."
+    )
+    sms_smpp_url: SecretStr = Field(
+        SecretStr(""),
+        description="smpp://user:password@host:2775?source=1069…&window=10&rate=50; smpps:// with TLS.",
     )
 
     @field_validator("source_ports")
@@ -129,6 +251,17 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/")
+
+    @field_validator("hub_url")
+    @classmethod
+    def _known_hub(cls, value: str) -> str:
+        if (
+            value
+            and value != "none"
+            and not value.startswith(("https://", "http://127.0.0.1", "http://[::1]"))
+        ):
+            raise ValueError("must be empty, `none` or an address that begins with https://")
+        return value
 
     @field_validator("engine")
     @classmethod

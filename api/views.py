@@ -8,18 +8,20 @@ Called by the pages, the feed path and the digest job.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Literal
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+from api.feed_heads import personal_head, public_head, public_part
+from api.feed_links import PublicFeed as PublicFeed
 from api.wiring import Services
-from delivery.types import Also, Digest, EntryView, FeedView
+from delivery.feed_files import enclosures_of
+from delivery.feed_writer import Format
+from delivery.types import Also, Enclosure, EntryView, FeedView
 from feeds.catalogue.notices import Notice, Revision
-from feeds.catalogue.store import NoticeFilter
 from feeds.intake.sanitise import to_text
 from feeds.intake.sources import Source
-from feeds.kernel.errors import NotFoundError
 from feeds.kernel.ids import entry_id
 from profiles.reasons import OF_MANY_CODES, PLACE_LABELS, UNTRUE_BY_DATE, is_sensitive, sentence
 from profiles.types import SHELF_SIZE, Pick, Profile, Reason, Shelf
@@ -28,14 +30,6 @@ Surface = Literal["page", "feed", "mail", "sms"]
 _SUMMARY = 120
 _MOSTLY = 0.5  # from this share on it is said that something rests on simulated residents
 _ROLE_UNNAMED = ("与您选择的身份有关，详见“我的页面”", "About a role you chose; your own page says which")
-
-
-@dataclass(frozen=True, slots=True)
-class PublicFeed:
-    """A feed anybody may read: ``kind`` is all, role, theme, place, agency, search or alerts."""
-
-    kind: str
-    code: str = ""
 
 
 def entry_view(
@@ -94,7 +88,17 @@ def entry_view(
         quiet_subject=sensitive,
         material_number=notice.material_number,
         also=also,
+        enclosures=(*enclosures_of(content.attachments), *_cap_of(services, notice)),
+        title_lang="en" if lang.startswith("en") and content.title_en and content.lang != "en" else "",
     )
+
+
+def _cap_of(services: Services, notice: Notice) -> tuple[Enclosure, ...]:
+    """A warning's own file for programs (CAP), while it stands or has just been ended."""
+    if "cap" not in notice.content.extra or notice.state not in ("released", "withdrawn"):
+        return ()
+    address = f"{services.settings.base_url}/alerts/{notice.id}.cap"
+    return (Enclosure(address, "application/cap+xml", 0, "CAP"),)
 
 
 def picks_view(
@@ -120,7 +124,7 @@ def picks_view(
     if not profile.personalised:
         chosen = plainly(chosen, found)
     corrections = services.notices.last_major(found, upto=revisions)
-    sources = _sources(services, found.values())
+    sources = sources_of(services, found.values())
     also = also_published(services, found.values(), lang=lang, until=until)
     return [
         entry_view(
@@ -139,7 +143,15 @@ def picks_view(
     ]
 
 
-def plainly(picks: Sequence[Pick], found: Mapping[int, Notice]) -> list[Pick]:
+class Dated(Protocol):
+    """What has an instant that its freshness is counted from."""
+
+    @property
+    def fresh_at(self) -> datetime:
+        """That instant."""
+
+
+def plainly(picks: Sequence[Pick], found: Mapping[int, Dated]) -> list[Pick]:
     """Picks of somebody who switched personalisation off: newest first, with the reasons that still hold."""
     known = [pick for pick in picks if pick.notice_id in found]
     known.sort(key=lambda pick: (found[pick.notice_id].fresh_at, pick.notice_id), reverse=True)
@@ -162,104 +174,61 @@ def shelf_view(
     )
 
 
-def personal_feed(services: Services, profile: Profile, shelf: Shelf, *, lang: str) -> FeedView:
-    """Describe a resident's feed; no role word and no secret stands in it."""
-    hidden = services.feedback.hidden(profile.id)
-    picks = [item.pick for item in shelf.picks if item.pick.notice_id not in hidden]
-    entries = tuple(picks_view(services, profile, picks, lang=lang, surface="feed"))
-    english = lang.startswith("en")
-    name = services.city.name.of(lang)
-    return FeedView(
-        feed_id=f"tag:{services.authority},{services.year}:feed/{profile.id}",
-        self_url="",
-        page_url=f"{services.settings.base_url}/me",
-        title=_marked(services, f"{name}: notices for me" if english else f"{name} · 我的公告"),
-        subtitle="Chosen for you; each entry says why."
-        if english
-        else "为您挑选的公告，每条都写明为什么给您。",
-        lang=lang,
-        # A pick of an older notice is news too, for readers that ask by date only.
-        updated=max(
-            [profile.created_at, *(e.updated for e in entries), *(item.picked_at for item in shelf.picks)]
-        ),
-        entries=entries,
-        author=name,
-        timezone=services.zone.key,
-        about_url=f"{services.settings.base_url}/about/feeds",
-    )
-
-
-def public_feed(services: Services, which: PublicFeed, *, lang: str, self_url: str) -> FeedView:
-    """Describe a feed anybody may read.
-
-    Raises:
-        NotFoundError: If the role, theme, place or agency does not exist in this city.
-    """
-    name = services.city.name.of(lang)
-    title, notices = _public_notices(services, which, lang)
+def entry_views(
+    services: Services, notices: Sequence[Notice], *, lang: str, discreet: bool = False
+) -> dict[int, EntryView]:
+    """Say notices as feeds show them to everybody: without anybody's reasons, by id."""
     corrections = services.notices.last_major(item.id for item in notices)
-    sources = _sources(services, notices)
+    sources = sources_of(services, notices)
     also = also_published(services, notices, lang=lang)
-    entries = tuple(
-        entry_view(
+    return {
+        item.id: entry_view(
             services,
             item,
             lang=lang,
             surface="feed",
+            discreet=discreet,
             correction=corrections.get(item.id),
             source=sources.get(item.source_id or 0),
             also=also.get(item.id, ()),
         )
         for item in notices
-    )
-    # Nothing in a feed depends on when it is asked for, not even in an empty one.
-    started = datetime(int(services.year), 1, 1, tzinfo=UTC)
-    path = f"{which.kind}/{which.code}" if which.code else which.kind
-    return FeedView(
-        feed_id=f"tag:{services.authority},{services.year}:public/{path}",
-        self_url=self_url,
-        page_url=services.settings.base_url + _page_of(which),
-        title=_marked(services, f"{name}: {title}" if lang.startswith("en") else f"{name} · {title}"),
-        subtitle="Public notices, newest first." if lang.startswith("en") else "公开公告，最新在前。",
-        lang=lang,
-        updated=max((entry.updated for entry in entries), default=started),
-        entries=entries,
-        author=name,
-        timezone=services.zone.key,
-        about_url=f"{services.settings.base_url}/about/feeds",
-    )
+    }
 
 
-def digest_view(
-    services: Services,
-    profile: Profile,
-    picks: Sequence[Pick],
-    *,
-    lang: str,
-    window: tuple[datetime, datetime],
-    surface: Literal["mail", "sms"],
-    unsubscribe_url: str = "",
-    revisions: Mapping[int, int] | None = None,
-) -> Digest:
-    """Describe what one digest says; the same arguments give the same digest for ever."""
-    link = services.settings.sms_link if surface == "sms" else f"{services.settings.base_url}/me"
-    return Digest(
-        lang=lang,
-        city_name=services.city.name.of(lang),
-        signature=services.city.sms_signature,
-        entries=tuple(
-            picks_view(
-                services, profile, picks, lang=lang, surface=surface, revisions=revisions, until=window[1]
-            )
-        ),
-        window_start=window[0],
-        window_end=window[1],
-        timezone=services.zone.key,
-        page_url=link,
-        unsubscribe_url=unsubscribe_url,
-        discreet=profile.discreet,
-        sample=bool(services.city.sample_mark),
-    )
+def personal_feed(services: Services, profile: Profile, shelf: Shelf, *, lang: str) -> FeedView:
+    """Describe a resident's feed whole; no role word and no secret stands in it."""
+    hidden = services.feedback.hidden(profile.id)
+    picks = [item.pick for item in shelf.picks if item.pick.notice_id not in hidden]
+    entries = tuple(picks_view(services, profile, picks, lang=lang, surface="feed"))
+    facts = services.notices.facts(pick.notice_id for pick in picks[:SHELF_SIZE])
+    # A pick of an older notice is news too, for readers that ask by date only.
+    updated = [profile.created_at, *(entry.updated for entry in entries)]
+    updated += [item.picked_at for item in shelf.picks]
+    gone = [fact for fact in facts.values() if fact.state == "purged"]
+    head = personal_head(services, profile.id, lang=lang, updated=updated, gone=gone)
+    return replace(head, entries=entries)
+
+
+def public_feed(services: Services, which: PublicFeed, *, lang: str, self_url: str) -> FeedView:
+    """Describe a feed anybody may read, whole, as the format says that its address ends in.
+
+    Raises:
+        NotFoundError: If the role, theme, place or agency does not exist in this city.
+    """
+    part = public_part(services, which)
+    found = services.notices.many(part.ids)
+    views = entry_views(services, [found[n] for n in part.ids if n in found], lang=lang)
+    suffix = self_url.partition("?")[0].rpartition(".")[2]
+    fmt: Format = "rss" if suffix == "rss" else "json" if suffix == "json" else "atom"
+    updated = [entry.updated for entry in views.values()]
+    head = public_head(services, which, part, lang=lang, fmt=fmt, updated=updated)
+    return replace(head, self_url=self_url, entries=tuple(views.values()))
+
+
+def pick_sentences(services: Services, pick: Pick, *, lang: str, surface: Surface) -> tuple[str, ...]:
+    """Say why something was picked, as discreetly as a surface asks for."""
+    return _sentences(services, pick, lang, surface)
 
 
 def reason_sentence(services: Services, reason: Reason, *, lang: str) -> str:
@@ -348,42 +317,6 @@ def _mark(notice: Notice, correction: Revision | None) -> tuple[str, str]:
     return "", ""
 
 
-def _public_notices(services: Services, which: PublicFeed, lang: str) -> tuple[str, list[Notice]]:
-    city, english = services.city, lang.startswith("en")
-    if which.kind == "search":
-        return which.code, [item for item, _ in services.search.find(which.code, limit=SHELF_SIZE)]
-    if which.kind == "all":
-        return ("all notices" if english else "全部公告"), services.notices.latest(
-            NoticeFilter(leads_only=True), limit=SHELF_SIZE
-        )
-    if which.kind == "alerts":
-        latest = services.notices.latest(
-            NoticeFilter(tags=("type:warning",), leads_only=True), limit=SHELF_SIZE
-        )
-        return ("alerts" if english else "预警"), latest
-    tag = f"{which.kind}:{which.code}"
-    if not city.known(tag):
-        raise NotFoundError(
-            f"There is no {which.kind} {which.code!r} here; the page /about/feeds lists the feeds."
-        )
-    if which.kind == "place":
-        inside = tuple(
-            code for code in city.places if code == which.code or which.code in city.ancestors(code)
-        )
-        return city.label(tag, lang), services.notices.latest(NoticeFilter(places=inside), limit=SHELF_SIZE)
-    return city.label(tag, lang), services.notices.latest(
-        # An office's own feed holds all it said; elsewhere one document stands once, with all its sources.
-        NoticeFilter(tags=(tag,), leads_only=not tag.startswith("agency:")),
-        limit=SHELF_SIZE,
-    )
-
-
-def _page_of(which: PublicFeed) -> str:
-    if which.kind in ("role", "theme", "place"):
-        return f"/?{which.kind}={which.code}"
-    return "/"
-
-
 def also_published(
     services: Services, notices: Iterable[Notice], *, lang: str, until: datetime | None = None
 ) -> dict[int, tuple[Also, ...]]:
@@ -399,7 +332,7 @@ def also_published(
     groups = services.notices.groups(leads)
     others = services.notices.many(number for group in groups.values() for number, _ in group)
     shown = {number: item for number, item in others.items() if _stands(item, until)}
-    names = _sources(services, [*shown.values(), *(leads[number] for number in groups)])
+    names = sources_of(services, [*shown.values(), *(leads[number] for number in groups)])
     found: dict[int, tuple[Also, ...]] = {}
     for lead, group in groups.items():
         own = names.get(leads[lead].source_id or 0)
@@ -419,7 +352,8 @@ def _stands(notice: Notice, until: datetime | None) -> bool:
     return notice.state == "released" and (until is None or (released is not None and released <= until))
 
 
-def _sources(services: Services, notices: Iterable[Notice]) -> Mapping[int, Source]:
+def sources_of(services: Services, notices: Iterable[Notice]) -> Mapping[int, Source]:
+    """Return the sources that notices came from, by id."""
     wanted = {item.source_id for item in notices if item.source_id is not None}
     return {source.id: source for source in services.sources.list() if source.id in wanted} if wanted else {}
 
@@ -429,10 +363,6 @@ def _agency(services: Services, notice: Notice, lang: str) -> str:
     if known and lang.startswith("en"):
         return known.label.of(lang)
     return notice.content.agency or (known.label.of(lang) if known else "")
-
-
-def _marked(services: Services, title: str) -> str:
-    return services.city.sample_mark + title
 
 
 def _cut(text: str) -> str:

@@ -13,10 +13,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from api.channels import open_channels
 from api.settings import Settings
-from delivery.channels.capture import CaptureChannel
-from delivery.channels.email import EmailChannel
+from delivery.alert_outbox import AlertOutbox
+from delivery.copy_rows import CopyRows
 from delivery.outbox import OutboxStore
+from delivery.receipts import ReceiptStore
 from delivery.types import ChannelPort
 from feeds.catalogue.city_files import load_city
 from feeds.catalogue.search import Search
@@ -30,22 +32,35 @@ from feeds.intake.ingest import Ingestor
 from feeds.intake.prepare import Preparer
 from feeds.intake.sources import SourceStore
 from feeds.intake.websub import WebSubStore
+from feeds.kernel.answers import Timeouts
 from feeds.kernel.db import Database
 from feeds.kernel.hosts import HostGate
 from feeds.kernel.http import GuardedClient
 from feeds.kernel.time import Clock, SystemClock
+from profiles.codes import CodeStore
 from profiles.consent import ConsentStore
 from profiles.contacts import ContactStore
+from profiles.copies import CopyStore
 from profiles.editions import EditionStore
+from profiles.ending import EndingStore
 from profiles.feedback import FeedbackStore
+from profiles.inbox import InboxStore
+from profiles.reach import ReachStore
 from profiles.store import ProfileStore
 from profiles.subscriptions import SubscriptionStore
+from profiles.suppression import SuppressionStore
 from profiles.taste import TasteStore
 from profiles.tokens import TokenStore
 
 # The recommender's numerical libraries take a third of a second to load; pages and feeds do without.
 if TYPE_CHECKING:
+    from api.digest_views import ViewShelf
     from api.jobs.notebook import Notebook
+    from delivery.engagement_store import EngagementStore
+    from delivery.hub_store import HubStore
+    from delivery.sms_budget import SmsBudget
+    from delivery.sms_scales import SmsScales
+    from delivery.webhook_store import WebhookStore
     from recommender.model_file import ModelShelf
     from recommender.select import CandidateShop
 
@@ -160,6 +175,41 @@ class Services:
         return ContactStore(self.database, self.key)
 
     @cached_property
+    def receipts(self) -> ReceiptStore:
+        """What providers reported about messages."""
+        return ReceiptStore(self.database)
+
+    @cached_property
+    def suppressions(self) -> SuppressionStore:
+        """Addresses that get nothing."""
+        return SuppressionStore(self.database, self.contacts)
+
+    @cached_property
+    def copies(self) -> CopyStore:
+        """Who else gets what a resident gets."""
+        return CopyStore(self.database, self.key, self.contacts)
+
+    @cached_property
+    def copy_rows(self) -> CopyRows:
+        """Rows of the outbox for copies."""
+        return CopyRows(self.database)
+
+    @cached_property
+    def codes(self) -> CodeStore:
+        """Six-digit codes that confirm a phone."""
+        return CodeStore(self.database, self.key, self.contacts)
+
+    @cached_property
+    def inbox(self) -> InboxStore:
+        """Text messages that people sent us."""
+        return InboxStore(self.database, self.key, self.contacts)
+
+    @cached_property
+    def endings(self) -> EndingStore:
+        """Profiles that end by themselves."""
+        return EndingStore(self.database)
+
+    @cached_property
     def consents(self) -> ConsentStore:
         """What residents agreed to."""
         return ConsentStore(self.database)
@@ -170,9 +220,26 @@ class Services:
         return TokenStore(self.database)
 
     @cached_property
+    def reach(self) -> ReachStore:
+        """How many people each channel can reach."""
+        return ReachStore(self.database)
+
+    @cached_property
     def outbox(self) -> OutboxStore:
         """Rows to be sent, and what became of them."""
         return OutboxStore(self.database)
+
+    @cached_property
+    def view_shelf(self) -> ViewShelf:
+        """What was said of notices in messages, kept while nothing changes."""
+        from api.digest_views import ViewShelf
+
+        return ViewShelf()
+
+    @cached_property
+    def alert_outbox(self) -> AlertOutbox:
+        """The outbox as alerts use it."""
+        return AlertOutbox(self.database)
 
     @cached_property
     def shop(self) -> CandidateShop:
@@ -205,16 +272,57 @@ class Services:
         """The year in entry ids; fixed in the database at first use."""
         return self.notices.fix("year", str(self.clock.now().astimezone(self.zone).year))
 
-    def client(self) -> GuardedClient:
-        """Make the guarded HTTP client that follows addresses people gave."""
+    @cached_property
+    def webhooks(self) -> WebhookStore:
+        """Residents' own webhooks: secrets, and how sending goes."""
+        from delivery.webhook_store import WebhookStore
+
+        return WebhookStore(self.database, self.key)
+
+    @cached_property
+    def sms_budget(self) -> SmsBudget:
+        """What text messages cost this month."""
+        from api.sms_wiring import open_budget
+
+        return open_budget(self)
+
+    @cached_property
+    def sms_scales(self) -> SmsScales:
+        """How text messages are shared out between providers."""
+        from delivery.sms_scales import SmsScales
+
+        return SmsScales(self.database)
+
+    @cached_property
+    def engagement(self) -> EngagementStore:
+        """Opens and clicks of those who agreed to be counted."""
+        from delivery.engagement_store import EngagementStore
+
+        return EngagementStore(self.database)
+
+    @cached_property
+    def hub(self) -> HubStore:
+        """Subscribers of public feeds at our own hub."""
+        from delivery.hub_store import HubStore
+
+        return HubStore(self.database, self.key)
+
+    def client(self, *, timeouts: Timeouts | None = None, most: int = 0) -> GuardedClient:
+        """Make the guarded HTTP client that follows addresses people gave.
+
+        Args:
+            timeouts: Instead of those for sources.
+            most: Bytes of an answer that are read; 0: as many as of a source.
+        """
         return GuardedClient(
             user_agent=USER_AGENT.format(contact=self.settings.contact or self.settings.base_url),
             allow_private=tuple(
                 part.strip() for part in self.settings.allow_private.split(",") if part.strip()
             ),
             allowed_ports=tuple(int(part) for part in self.settings.source_ports.split(",") if part.strip()),
-            max_wire=self.settings.source_mb * 1_000_000,
-            max_body=self.settings.source_mb * 1_000_000,
+            timeouts=timeouts,
+            max_wire=most or self.settings.source_mb * 1_000_000,
+            max_body=most or self.settings.source_mb * 1_000_000,
             clock=self.clock,
             gate=self.gate,
         )
@@ -255,7 +363,7 @@ def build(
             settings.home.mkdir(parents=True, exist_ok=True)
         database = Database(settings.database)
     key = b"the demo seals nothing real and needs no secret" if demo else settings.key()
-    return Services(
+    services = Services(
         settings=settings,
         clock=clock,
         database=database,
@@ -263,15 +371,6 @@ def build(
         zone=ZoneInfo(settings.timezone or city.timezone),
         key=key,
         demo=demo,
-        channels=channels if channels is not None else open_channels(settings, demo=demo),
     )
-
-
-def open_channels(settings: Settings, *, demo: bool) -> dict[str, ChannelPort]:
-    """Open a channel for each kind of message: real only where its address *and* sender are set."""
-    capture = CaptureChannel(settings.captured)
-    mail_is_real = bool(settings.smtp_url and settings.mail_from) and not demo
-    return {
-        "email": EmailChannel(settings.smtp_url) if mail_is_real else capture,
-        "sms": capture,
-    }
+    services.channels = channels if channels is not None else open_channels(services)
+    return services

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 
-NAMES = ("ingest", "decide", "score", "select", "feed", "mail", "poll", "residents")
+NAMES = ("ingest", "decide", "score", "select", "feed", "mail", "outbox", "poll", "residents", "alert")
 
 
 def main() -> int:

@@ -101,7 +101,7 @@ def _fill(services: Any) -> None:
     made = simulate(readable, services.city, residents=200, seed=7, now=NOW)
     train_model(services, extra_profiles=made.profiles, extra_rows=made.rows)
     people = [_profile(services, draw) for _ in range(PROFILES + ONE_BY_ONE)]
-    rows = [(n, to_micros(NOW), '["zh-Hans"]', 10, 1, 0, f"{n:064}") for n in range(1, len(people) + 1)]
+    rows = [(n, to_micros(NOW), '["zh-Hans"]', 10, 1, 0, f"{n:064}", None) for n in range(1, len(people) + 1)]
     facts: list[tuple[Any, ...]] = []
     for number, one in enumerate(people, start=1):
         said = [("role", code, "") for code in one.roles]

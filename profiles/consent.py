@@ -5,13 +5,14 @@ Append-mostly: an ended consent stays as a record. Called by the entrances.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
-from feeds.kernel.db import Database
-from profiles.tables import consent
+from feeds.kernel.db import Database, chunks
+from profiles.tables import consent, profile
 
 WORDING = "2026-11"
 #: A purpose that begins so names a sensitive tag.
@@ -55,6 +56,25 @@ class ConsentStore:
         )
         with self._db.write() as connection:
             connection.execute(update(consent).where(live).values(ended_at=at))
+
+    def agreed(self, purpose: str, profile_ids: Iterable[int]) -> set[int]:
+        """Return which of these profiles have a live consent to a purpose."""
+        return self._holders(purpose, profile_ids, observed=False)
+
+    def observed(self, purpose: str, profile_ids: Iterable[int]) -> set[int]:
+        """Return which of :meth:`agreed` did not switch personalisation off."""
+        return self._holders(purpose, profile_ids, observed=True)
+
+    def _holders(self, purpose: str, profile_ids: Iterable[int], *, observed: bool) -> set[int]:
+        live = (consent.c.purpose == purpose) & consent.c.ended_at.is_(None)
+        query = select(consent.c.profile_id).where(live)
+        if observed:
+            query = query.join(profile, profile.c.id == consent.c.profile_id).where(profile.c.personalised)
+        found: set[int] = set()
+        with self._db.read() as connection:
+            for part in chunks(sorted(set(profile_ids))):
+                found.update(connection.scalars(query.where(consent.c.profile_id.in_(part))))
+        return found
 
     def all(self, profile_id: int) -> list[Consent]:
         """Return every consent of a profile, oldest first."""

@@ -3,8 +3,9 @@
 An edition is appended, never changed. The shelf is rewritten in the same transaction by
 compare-and-set on its version; that guard keeps a notice from being picked twice when two jobs
 run at once. Shelves hold the packed bytes of their editions, so a new edition is packed once and
-nothing else is unpacked. An empty edition is never written. Called by ``recommender.select`` and, for alerts
-and corrections, by ``api.jobs``; read by everything that shows picks.
+nothing else is unpacked. An empty edition is never written. Nothing is written before a slot that digests
+were planned for already: its window is closed, and nobody would be told. Called by ``recommender.select``
+and, for alerts and corrections, by ``api.jobs``; read by everything that shows picks.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ REPEATABLE = ("update", "reminder")
 class NewEdition:
     """An edition to be written, with the shelf version it was chosen against.
 
+    It counts as made at ``made_at``, or at the last slot of digests where that is later.
+
     Picks that were packed already must have been chosen against that version: none of them is on the shelf.
     """
 
@@ -57,6 +60,7 @@ class EditionStore:
         """
         found: list[int | None] = [None] * len(editions)
         with self._db.write() as connection:
+            closed = _closed(connection)
             held = _lock(connection, sorted({item.profile_id for item in editions}))
             rows: list[tuple[Any, ...]] = []
             written: list[int] = []
@@ -64,7 +68,7 @@ class EditionStore:
                 current = held.get(item.profile_id)
                 if current is None or current.version != item.expected_version:
                     continue
-                made = _made(item, current)
+                made = _made(item, current, max(item.made_at, closed))
                 if made is not None:
                     row, held[item.profile_id] = made
                     rows.append(row)
@@ -149,6 +153,33 @@ class EditionStore:
         with self._db.read() as connection:
             return [_edition(row) for row in connection.execute(query)]
 
+    def between_many(self, asked: Sequence[tuple[int, datetime, datetime]]) -> list[list[Edition]]:
+        """Return for each (profile id, start, end) what :meth:`between` does; equal windows share a query."""
+        windows: dict[tuple[datetime, datetime], list[int]] = {}
+        for profile_id, start, end in asked:
+            windows.setdefault((start, end), []).append(profile_id)
+        found: dict[tuple[int, datetime, datetime], list[Edition]] = {}
+        with self._db.read() as connection:
+            for (start, end), profile_ids in windows.items():
+                for part in chunks(sorted(set(profile_ids))):
+                    query = (
+                        f"SELECT {_COLUMNS} FROM edition WHERE profile_id IN ({marks(part)}) "  # noqa: S608
+                        "AND made_at >= ? AND made_at < ? ORDER BY made_at, id"
+                    )
+                    values = (*part, to_micros(start), to_micros(end))
+                    for row in plain_rows(connection, query, values):
+                        found.setdefault((row[1], start, end), []).append(_plain_edition(row))
+        return [found.get(one, []) for one in asked]
+
+    def many(self, ids: Iterable[int]) -> dict[int, Edition]:
+        """Return editions by id, for whoever needs those of many residents."""
+        found: dict[int, Edition] = {}
+        with self._db.read() as connection:
+            for part in chunks(sorted(set(ids))):
+                query = f"SELECT {_COLUMNS} FROM edition WHERE id IN ({marks(part)})"  # noqa: S608
+                found |= {row[0]: _plain_edition(row) for row in plain_rows(connection, query, part)}
+        return found
+
     def by_ids(self, ids: Iterable[int]) -> list[Edition]:
         """Return editions by id, oldest first."""
         query = select(edition).where(edition.c.id.in_(list(ids))).order_by(edition.c.made_at, edition.c.id)
@@ -162,21 +193,30 @@ class EditionStore:
             return int(row[0]), int(row[1])
 
 
-def _made(item: NewEdition, current: StoredShelf) -> tuple[tuple[Any, ...], StoredShelf] | None:
+def _closed(connection: Connection) -> datetime:
+    """The newest slot that digests were planned for; planning and writing take turns, so it stands."""
+    if connection.dialect.name == "postgresql":
+        run_plain(connection, "LOCK TABLE edition IN ROW EXCLUSIVE MODE")
+    return from_micros(plain_rows(connection, "SELECT COALESCE(MAX(slot), 0) FROM rhythm")[0][0])
+
+
+def _made(
+    item: NewEdition, current: StoredShelf, made_at: datetime
+) -> tuple[tuple[Any, ...], StoredShelf] | None:
     """The row of an edition and the shelf after it; ``None`` where nothing is left to tell."""
-    at, picks = to_micros(item.made_at), item.picks
+    at, picks = to_micros(made_at), item.picks
     if isinstance(picks, PackedPicks):
         if not picks.size:
             return None
         row = (item.profile_id, at, item.kind, picks.slots, picks.packed)
-        return row, current.after(picks.packed, picks.size, picks.ids, item.made_at)
+        return row, current.after(picks.packed, picks.size, picks.ids, made_at)
     known = current.picked_ids()
     fresh = tuple(pick for pick in picks if pick.kind in REPEATABLE or pick.notice_id not in known)
     if not fresh:
         return None
     packed, ids = pack_picks(fresh, CODES), {pick.notice_id for pick in fresh}
     row = (item.profile_id, at, item.kind, sum(takes_a_slot(pick) for pick in fresh), packed)
-    return row, current.after(packed, len(fresh), pack_ids(ids - known), item.made_at, ids & known)
+    return row, current.after(packed, len(fresh), pack_ids(ids - known), made_at, ids & known)
 
 
 def takes_a_slot(pick: Pick) -> bool:
@@ -232,6 +272,13 @@ def _write_back(connection: Connection, shelves: Iterable[StoredShelf]) -> None:
     query = "UPDATE shelf SET version = ?, picks = ?, picked = ? WHERE profile_id = ? AND version < ?"
     rows = [(one.version, one.picks, one.picked, one.profile_id, one.version) for one in shelves]
     run_plain_many(connection, query, rows)
+
+
+_COLUMNS = "id, profile_id, made_at, kind, picks"
+
+
+def _plain_edition(row: tuple[Any, ...]) -> Edition:
+    return Edition(row[0], row[1], from_micros(row[2]), row[3], unpack_picks(bytes(row[4]), NAMES))
 
 
 def _edition(row: Row[Any]) -> Edition:

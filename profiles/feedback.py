@@ -260,6 +260,15 @@ class FeedbackStore:
         connection.execute(_locked(profile_id))
         return connection.execute(delete(feedback).where(feedback.c.profile_id == profile_id)).rowcount
 
+    def forget_acts(self, profile_id: int, *, channel: str) -> int:
+        """Delete what a resident did on one channel, impressions excepted; return how many events went."""
+        acts = and_(
+            feedback.c.profile_id == profile_id, feedback.c.kind.in_(USES), feedback.c.channel == channel
+        )
+        with self._db.write() as connection:
+            connection.execute(_locked(profile_id))
+            return connection.execute(delete(feedback).where(acts)).rowcount
+
     def trim(self, now: datetime) -> int:
         """Delete impressions older than 180 days and uses older than 2 years; return how many went.
 

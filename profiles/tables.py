@@ -29,7 +29,15 @@ profile = Table(
     Column("personalised", Boolean, nullable=False),
     Column("discreet", Boolean, nullable=False),
     Column("manage_hash", String(64), nullable=False),
+    # When it erases itself (a visitor's stay); NULL: never.
+    Column("ends_at", Instant, nullable=True),
     Index("uq_profile_manage_hash", "manage_hash", unique=True),
+    Index(
+        "ix_profile_ends_at",
+        "ends_at",
+        sqlite_where=text("ends_at IS NOT NULL"),
+        postgresql_where=text("ends_at IS NOT NULL"),
+    ),
     # An erased profile's number must never come back: old mails hold links derived from it.
     sqlite_autoincrement=True,
 )
@@ -64,8 +72,20 @@ contact = Table(
     Column("blind_index", String(64), nullable=False),
     Column("verified_at", Instant, nullable=True),
     Column("created_at", Instant, nullable=False),
+    # The last sign that the address still works: a receipt or a word from it.
+    Column("seen_at", Instant, nullable=True),
+    # When its holder was last asked whether it is still theirs.
+    Column("asked_at", Instant, nullable=True),
     Index("uq_contact_profile_channel", "profile_id", "channel", unique=True),
     Index("ix_contact_blind_index", "blind_index"),
+    # Few are unconfirmed at any time; planning asks for them alone.
+    Index(
+        "ix_contact_unverified",
+        "profile_id",
+        "channel",
+        sqlite_where=text("verified_at IS NULL"),
+        postgresql_where=text("verified_at IS NULL"),
+    ),
 )
 
 consent = Table(
@@ -90,11 +110,23 @@ subscription = Table(
     Column("local_hour", SmallInteger, nullable=False),
     Column("lang", String(16), nullable=False),
     Column("next_due_at", Instant, nullable=False),
-    # End of the last window that was planned; the next one starts here, whatever hour is chosen.
+    # Where its next window begins; 0: where the last one of its rhythm ended, so that planning need not
+    # write to it. ``next_due_at`` counts for immediate ones only.
     Column("covered_until", Instant, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("ended_at", Instant, nullable=True),
     Column("ended_reason", String(48), nullable=False),
+    # The day of a weekly digest, 0 = Monday.
+    Column("weekday", SmallInteger, nullable=False, server_default="0"),
+    Column("workdays_only", SmallInteger, nullable=False, server_default="0"),
+    # A rest [from, until); without an end until it is taken back. What happened meanwhile comes after it
+    # where ``pause_keeps`` is 1.
+    Column("paused_from", Instant, nullable=True),
+    Column("paused_until", Instant, nullable=True),
+    Column("pause_keeps", SmallInteger, nullable=False, server_default="1"),
+    # What the last planning did with it, where that differs from its rhythm; for "why nothing today".
+    Column("last_result", String(16), nullable=False, server_default=""),
+    Column("last_planned_at", Instant, nullable=True),
     Index(
         "uq_subscription_live",
         "profile_id",
@@ -103,12 +135,39 @@ subscription = Table(
         sqlite_where=text("ended_at IS NULL"),
         postgresql_where=text("ended_at IS NULL"),
     ),
+    # Immediate ones that are to be looked at again after a rest.
     Index(
-        "ix_subscription_due",
+        "ix_subscription_wake",
         "next_due_at",
+        sqlite_where=text("ended_at IS NULL AND frequency = 'immediate'"),
+        postgresql_where=text("ended_at IS NULL AND frequency = 'immediate'"),
+    ),
+    Index(
+        "ix_subscription_hour",
+        "local_hour",
         sqlite_where=text("ended_at IS NULL"),
         postgresql_where=text("ended_at IS NULL"),
     ),
+)
+
+# How far everybody of one rhythm on one channel was planned. One row is moved on for all of them.
+rhythm = Table(
+    "rhythm",
+    metadata,
+    Column("channel", String(16), primary_key=True),
+    Column("frequency", String(16), primary_key=True),
+    Column("local_hour", SmallInteger, primary_key=True),
+    Column("weekday", SmallInteger, primary_key=True),
+    Column("workdays_only", SmallInteger, primary_key=True),
+    Column("next_due_at", Instant, nullable=False),
+    # End of the last window.
+    Column("covered_until", Instant, nullable=False),
+    # The newest slot that planning was begun for: nothing is written into the ledger before it any more.
+    Column("slot", Instant, nullable=False),
+    # Subscriptions below this id are planned for ``slot``; 0: all are.
+    Column("done_id", BigInteger, nullable=False, server_default="0"),
+    Column("last_result", String(16), nullable=False, server_default=""),
+    Column("last_planned_at", Instant, nullable=True),
 )
 
 edition = Table(

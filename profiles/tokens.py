@@ -10,24 +10,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy import insert, or_, select, update
 
-from feeds.kernel.db import Database, insert_missing
-from profiles.tables import feed_token, link_token, shelf
+from feeds.kernel.db import Database, Lookup, chunks, insert_missing
+from feeds.kernel.time import to_micros
+from profiles.tables import feed_token, link_token
 
-# Built once: every conditional request of every feed reader runs it.
-_FEED_STATE = (
-    select(feed_token.c.profile_id, func.coalesce(shelf.c.version, 0))
-    .join(shelf, shelf.c.profile_id == feed_token.c.profile_id, isouter=True)
-    .where(
-        feed_token.c.hash == bindparam("hash"),
-        or_(feed_token.c.ends_at.is_(None), feed_token.c.ends_at > bindparam("now")),
-    )
-)
+# Every request of every feed reader runs it: whose feed, and all that says whether it reads as before. One
+# statement, so that all of it is of one moment.
+_FEED_STATE = """
+SELECT t.profile_id, COALESCE(s.version, 0),
+       COALESCE((SELECT value FROM counter WHERE name = 'material'), 0),
+       COALESCE((SELECT value FROM counter WHERE name = 'edit'), 0)
+FROM feed_token AS t LEFT JOIN shelf AS s ON s.profile_id = t.profile_id
+WHERE t.hash = ? AND (t.ends_at IS NULL OR t.ends_at > ?)
+"""
 LinkAction = Literal["stop", "confirm"]
 CONFIRM_WITHIN = timedelta(days=7)
 _BYTES = 18  # 144 bits, 24 characters, no padding
@@ -73,6 +75,7 @@ class TokenStore:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._feed_state = Lookup(database, _FEED_STATE)
 
     def issue(self, profile_id: int, *, at: datetime, old_ends_at: datetime | None = None) -> str:
         """Make a feed token; the profile's earlier ones end at ``old_ends_at`` (default: now).
@@ -97,11 +100,14 @@ class TokenStore:
         with self._db.read() as connection:
             return connection.scalar(query)
 
-    def feed_state(self, token: str, *, now: datetime) -> tuple[int, int] | None:
-        """Return (profile id, shelf version) of a live token in one read; ``None`` as in :meth:`resolve`."""
-        with self._db.read() as connection:
-            row = connection.execute(_FEED_STATE, {"hash": secret_hash(token), "now": now}).one_or_none()
-        return None if row is None else (row[0], row[1])
+    def feed_state(self, token: str, *, now: datetime) -> tuple[int, int, int, int] | None:
+        """Return what a poll of a feed depends on, in one small read; ``None`` as in :meth:`resolve`.
+
+        Returns:
+            Profile id, shelf version, and the catalogue's two change numbers (material, edit).
+        """
+        rows = self._feed_state(secret_hash(token), to_micros(now))
+        return rows[0] if rows else None
 
     def revoke_all(self, profile_id: int, *, at: datetime) -> None:
         """End every feed token of a profile at once."""
@@ -121,6 +127,25 @@ class TokenStore:
         }
         with self._db.write() as connection:
             insert_missing(connection, link_token, [row], ["hash"])
+
+    def remember_many(self, tokens: Mapping[str, LinkTarget], action: LinkAction, *, at: datetime) -> None:
+        """Make the addresses of many messages work; those that work already cost one read and no write."""
+        wanted = {secret_hash(token): target for token, target in tokens.items()}
+        known: set[str] = set()
+        with self._db.read() as connection:
+            for part in chunks(list(wanted)):
+                known.update(connection.scalars(select(link_token.c.hash).where(link_token.c.hash.in_(part))))
+        rows = [
+            {
+                "hash": hashed, "profile_id": target.profile_id, "channel": target.channel,
+                "action": action, "created_at": at,
+            }
+            for hashed, target in wanted.items()
+            if hashed not in known
+        ]  # fmt: skip
+        if rows:
+            with self._db.write() as connection:
+                insert_missing(connection, link_token, rows, ["hash"])
 
     def find_stop(self, token: str) -> LinkTarget | None:
         """Return what a stop address stops, or ``None``; it never expires (old mails must work)."""

@@ -137,6 +137,12 @@ class Subscription:
 
     Attributes:
         covered_until: End of the last digest's window, and so the start of the next one.
+        weekday: 0 (Monday) to 6; counts where ``frequency`` is weekly.
+        workdays_only: Nothing comes on a day off; the next digest covers it.
+        paused_from, paused_until: A rest, half-open; ``None`` as its end: until it is taken back.
+        pause_keeps: What happened during the rest comes after it.
+        next_due_at: Its rhythm's next slot.
+        last_result: What the last planning did: ``looked``, ``paused``, ``late``, or ``""`` before the first.
     """
 
     id: int
@@ -150,3 +156,15 @@ class Subscription:
     created_at: datetime
     ended_at: datetime | None = None
     ended_reason: str = ""
+    weekday: int = 0
+    workdays_only: bool = False
+    paused_from: datetime | None = None
+    paused_until: datetime | None = None
+    pause_keeps: bool = True
+    last_result: str = ""
+    last_planned_at: datetime | None = None
+
+    def rests(self, at: datetime) -> bool:
+        """Whether a rest covers an instant."""
+        begun = self.paused_from is not None and self.paused_from <= at
+        return begun and (self.paused_until is None or at < self.paused_until)

@@ -7,7 +7,7 @@ sent here. Called by the pages, by ``api.jobs.building`` and by the channels' wi
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from api.jobs import joining
@@ -87,12 +87,16 @@ def stop(services: Services, profile_id: int, channel: str, *, reason: str = "un
     services.contacts.remove(profile_id, channel)
 
 
-def message_for(digest: Digest, row: Delivery, address: str, now: datetime) -> Message:
-    """Give a digest the form of the row's channel; one of :data:`CHANNELS`."""
+def compose(services: Services, row: Delivery, _profile: Profile, digest: Digest, address: str) -> Message:
+    """Give a digest the form of the row's channel; one of :data:`CHANNELS`.
+
+    These show on locked screens, so the digest is worded like a text message; but they may lead to the page.
+    """
+    digest = replace(digest, page_url=f"{services.settings.base_url}/me")
     out_id, urgent = f"d{row.id}", row.lane == "alert"
     if row.channel == "wechat":
         return compose_wechat(digest, to=address, out_id=out_id)
-    useful_for = max(60, int((row.expires_at - now).total_seconds()))
+    useful_for = max(60, int((row.expires_at - services.clock.now()).total_seconds()))
     # A new digest takes the place of one that was never seen; an alert never does.
     topic = "" if urgent else "digest"
     return compose_push(digest, to=address, out_id=out_id, urgent=urgent, useful_for=useful_for, topic=topic)

@@ -8,19 +8,20 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import get_args
 
 from api.jobs import signals
 from api.jobs.selecting import select_for
 from api.wiring import Services
 from delivery.types import NewDelivery
-from delivery.windows import next_due
+from delivery.windows import NEVER, Rhythm, slot_after
 from feeds.kernel.errors import UsageError
-from feeds.kernel.time import local_date
+from feeds.kernel.time import at_local_time, local_date
 from profiles.consent import SENSITIVE
 from profiles.contacts import clean_address
 from profiles.tokens import CONFIRM_WITHIN, LinkTarget, derived_secret, secret_hash
-from profiles.types import Profile
+from profiles.types import Frequency, Profile
 
 MAX_PLACES = 5
 _ASKED_MOST = 3
@@ -44,6 +45,7 @@ def join(
     phone: str = "",
     digest_hour: int = 8,
     verified: bool = False,
+    ends_at: datetime | None = None,
 ) -> Joined:
     """Create a profile with a feed address and a welcome edition.
 
@@ -54,6 +56,7 @@ def join(
         phone: For a daily SMS; empty means none.
         digest_hour: Local hour of the digests, 0 to 23.
         verified: The address was confirmed by the caller (demo, import by an operator).
+        ends_at: The profile erases itself then, and its feed address ends; ``None``: never.
 
     Raises:
         UsageError: If a code is unknown to the city, or an address is none.
@@ -67,6 +70,8 @@ def join(
     now = services.clock.now()
     profile, secret = services.profiles.create(wish, at=now)
     token = services.tokens.issue(profile.id, at=now)
+    if ends_at is not None:
+        services.endings.set(profile.id, ends_at)
     for purpose in _purposes(services, profile):
         services.consents.give(profile.id, purpose, at=now)
     for channel, address in clean.items():
@@ -78,22 +83,76 @@ def join(
     return Joined(profile, token, secret)
 
 
-def subscribe(services: Services, profile: Profile, channel: str, hour: int) -> None:
-    """Start a daily digest on a channel at a local hour.
+def subscribe(
+    services: Services,
+    profile: Profile,
+    channel: str,
+    hour: int,
+    *,
+    frequency: Frequency = "daily",
+    weekday: int = 0,
+    workdays_only: bool = False,
+) -> None:
+    """Start messages on a channel: at once, daily or weekly, at a local hour.
 
     Raises:
-        UsageError: If the hour is outside what the channel may use.
+        UsageError: If the hour is outside what the channel may use, or the day is none.
     """
     check_hour(channel, hour)
+    check_rhythm(frequency, weekday)
     now = services.clock.now()
     services.consents.give(profile.id, f"channel:{channel}", at=now)
+    due = NEVER
+    if frequency != "immediate":
+        rhythm = Rhythm(hour, frequency, weekday, workdays_only)
+        due = slot_after(now, rhythm, services.zone, services.city.calendar)
     services.subscriptions.start(
         profile.id,
         channel,  # type: ignore[arg-type]
+        frequency=frequency,
         local_hour=hour,
         lang=profile.lang,
-        next_due_at=next_due(now, hour, services.zone),
+        next_due_at=due,
         at=now,
+        weekday=weekday,
+        workdays_only=workdays_only,
+    )
+
+
+def rest(
+    services: Services,
+    profile_id: int,
+    channel: str,
+    first: date | None,
+    last: date | None,
+    *,
+    keeps: bool = True,
+) -> bool:
+    """Let a channel rest from one local day to another, both included; emergencies still come.
+
+    Args:
+        services: The joined parts.
+        profile_id: Whose.
+        channel: Which.
+        first: ``None`` ends a rest now.
+        last: ``None``: until the resident ends it.
+        keeps: What happened meanwhile comes afterwards in one message; else it is dropped.
+
+    Returns:
+        Whether the channel was on.
+
+    Raises:
+        UsageError: If the days are in the wrong order.
+    """
+    now = services.clock.now()
+    if first is None:
+        return services.subscriptions.rest(profile_id, channel, begins=None, ends=None, wake_at=now)
+    if last is not None and (last < first or last < local_date(now, services.zone)):
+        raise UsageError("The last day of a rest lies before its first, or in the past; choose a later one.")
+    begins = max(at_local_time(first, 0, services.zone), now)
+    ends = None if last is None else at_local_time(last + timedelta(days=1), 0, services.zone)
+    return services.subscriptions.rest(
+        profile_id, channel, begins=begins, ends=ends, keeps=keeps, wake_at=ends or NEVER
     )
 
 
@@ -109,6 +168,18 @@ def check_hour(channel: str, hour: int) -> None:
         )
     if not 0 <= hour <= 23:
         raise UsageError(f"There is no hour {hour}; choose 0 to 23.")
+
+
+def check_rhythm(frequency: str, weekday: int) -> None:
+    """Check how often messages come.
+
+    Raises:
+        UsageError: If there is no such rhythm or weekday.
+    """
+    if frequency not in get_args(Frequency):
+        raise UsageError(f"{frequency[:20]!r} is no rhythm; choose daily, weekly or immediate.")
+    if not 0 <= weekday <= 6:
+        raise UsageError(f"There is no weekday {weekday}; choose 0 (Monday) to 6 (Sunday).")
 
 
 def check(services: Services, wish: Profile) -> None:
@@ -160,20 +231,30 @@ def new_feed_address(services: Services, profile_id: int, *, keep_old_days: int 
     if not 0 <= keep_old_days <= 30:
         raise UsageError("The old address can go on for 0 to 30 days.")
     now = services.clock.now()
-    return services.tokens.issue(profile_id, at=now, old_ends_at=now + timedelta(days=keep_old_days))
+    token = services.tokens.issue(profile_id, at=now, old_ends_at=now + timedelta(days=keep_old_days))
+    if (ends_at := services.endings.of(profile_id)) is not None:
+        services.endings.set(profile_id, ends_at)  # a visitor's new address ends with their stay
+    return token
 
 
-def ask_to_confirm(services: Services, profile: Profile, channel: str) -> None:
-    """Queue the message that asks whether an address is really the resident's; mail only so far.
+def ask_to_confirm(services: Services, profile: Profile, channel: str) -> str:
+    """Queue the message that asks whether an address is really the resident's: a link, or a code by SMS.
 
     Nothing else goes to an address over a real channel before it was confirmed: anybody can type
     anybody's address into a form.
+
+    Returns:
+        For a phone what :func:`api.jobs.phones.ask` says, else ``""``.
     """
+    if channel == "sms":
+        from api.jobs import phones  # it queues answers, which know how to join
+
+        return phones.ask(services, profile)
     contact = services.contacts.get(profile.id, channel)
     if channel != "email" or contact is None or contact.verified_at is not None:
-        return
+        return ""
     if len(services.contacts.holders(channel, contact.address)) > _ASKED_MOST:
-        return  # somebody keeps typing this address into the form; its owner has been asked enough
+        return ""  # somebody keeps typing this address into the form; its owner has been asked enough
     now = services.clock.now()
     token = derived_secret(services.key, "confirm", profile.id, channel, contact.address)
     services.tokens.remember(token, "confirm", LinkTarget(profile.id, channel), at=now)
@@ -187,6 +268,7 @@ def ask_to_confirm(services: Services, profile: Profile, channel: str) -> None:
         recipe={"kind": "confirm", "lang": profile.lang},
     )
     services.outbox.enqueue([row], now)
+    return ""
 
 
 def confirm(services: Services, token: str) -> LinkTarget | None:
@@ -226,7 +308,12 @@ def stop_channel(services: Services, profile_id: int, channel: str, reason: str 
     """End a channel's subscription and the consent to it; return whether one was live."""
     now = services.clock.now()
     services.consents.end(profile_id, f"channel:{channel}", at=now)
-    return services.subscriptions.end(profile_id, channel, at=now, reason=reason)
+    ended = services.subscriptions.end(profile_id, channel, at=now, reason=reason)
+    if channel == "sms":  # copies are made of these messages: they end, and their readers are told
+        from api.jobs import copying
+
+        copying.end_of(services, profile_id, reason="resident")
+    return ended
 
 
 def forget_behaviour(services: Services, profile_id: int, *, own: bool = False) -> int:
@@ -252,8 +339,12 @@ def forget_behaviour(services: Services, profile_id: int, *, own: bool = False) 
 
 def erase(services: Services, profile_id: int) -> None:
     """Delete a profile and all that hangs on it, including what waits in the outbox."""
+    from api.jobs import copying
+
     # What may be repeated comes first: a run that was killed can be run again to the end.
     services.outbox.cancel_profile(profile_id, services.clock.now())
+    copying.end_of(services, profile_id, reason="erased")
+    services.inbox.forget_profile(profile_id)
     services.models.forget([f"id:{profile_id}"])
     services.profiles.erase(profile_id)
     _forget_again(services, profile_id)
@@ -280,8 +371,14 @@ def export(services: Services, profile_id: int) -> dict[str, object]:
         "editions": [asdict(item) for item in editions],
         "feedback": [asdict(item) for item in services.feedback.of(profile_id)],
         "taste": [asdict(item) for item in services.taste.of(profile_id)],
+        "copies": [asdict(item) for item in services.copies.of(profile_id)],
+        "texts": [asdict(item) for item in services.inbox.of_profile(profile_id)],
+        "engagement": [asdict(item) for item in services.engagement.of(profile_id)],
+        "webhook": [hook] if (hook := services.webhooks.about(profile_id)) else [],
     }
-    return {"profile": asdict(profile), **held, "model": _held_by_model(services, profile)}
+    held_as_model = _held_by_model(services, profile)
+    ends_at = services.endings.of(profile_id)
+    return {"profile": asdict(profile), "ends_at": ends_at, **held, "model": held_as_model}
 
 
 def _held_by_model(services: Services, profile: Profile) -> dict[str, object]:

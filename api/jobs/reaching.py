@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from api.sms_wiring import read_terms
 from api.wiring import Services
+from delivery.sms_cost import estimate
+from delivery.sms_templates import UNIT
 from profiles.reach import Reach
 
 #: Below this a count of something sensitive would tell of single people.
@@ -26,7 +29,7 @@ class ChannelReach:
         name: Of the channel.
         real: Whether messages really go out; otherwise they are written to files.
         hidden: The counts are too small to be told.
-        price: Of one usual message, in the money of MYCITY_SMS_PRICES; 0 where nothing is charged by message;
+        price: Of one usual message, in the money of MYCITY_SMS_FILE; 0 where nothing is charged by message;
             ``None`` where it is not known.
     """
 
@@ -74,8 +77,14 @@ def overview(services: Services, tags: Sequence[str] = ()) -> Overview:
 
 
 def price_of(services: Services, channel: str) -> float | None:
-    """What one usual message costs: text messages by the segment, everything else by nothing we know of."""
-    return 0.0 if channel != "sms" else None
+    """What one usual message costs: a text message of one segment at home; all else nothing we know of."""
+    if channel != "sms":
+        return 0.0
+    if services.demo or not services.settings.sms_providers:
+        return None
+    terms, weights = read_terms(services.settings), services.sms_scales.current().weights
+    found = estimate(terms, weights, segments=1, texts={"+86": 1})
+    return None if found.unserved else found.expected / UNIT
 
 
 def _criterion(tag: str) -> tuple[str, str]:

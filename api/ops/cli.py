@@ -11,12 +11,16 @@ import sys
 import typer
 
 from api.ops import (
+    commands_channels,
     commands_delivery,
+    commands_digests,
     commands_evaluate,
+    commands_mail,
     commands_model,
     commands_notices,
     commands_people,
     commands_run,
+    commands_sms,
     commands_sources,
     console,
 )
@@ -36,8 +40,12 @@ for part in (
     commands_notices,
     commands_people,
     commands_delivery,
+    commands_digests,
+    commands_channels,
+    commands_sms,
     commands_model,
     commands_evaluate,
+    commands_mail,
 ):
     part.register(app)
 

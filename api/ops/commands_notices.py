@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from api.jobs.alerts import AlertReport, take_file, tell
-from api.jobs.digests import send
+from api.jobs.sending import send
 from api.ops import console
 from api.wiring import Services
 from feeds.catalogue.notices import Notice
@@ -175,6 +175,8 @@ def _why_nobody(services: Services, notice: Notice, told: AlertReport) -> str:
     until = notice.content.expires
     if until is not None and until <= services.clock.now():
         return f"nobody: it ended on {until.astimezone(services.zone):%Y-%m-%d %H:%M}"
+    if notice.state == "in_review" and notice.reason == "unauthorised-issuer":
+        return "nobody: its issuer may not cause this event at this severity; it waits for an editor"
     if notice.state in ("in_review", "scheduled", "draft"):
         return "nobody: it waits for an editor"
     if notice.state == "withdrawn":
@@ -231,7 +233,7 @@ def tags_untagged(limit: Annotated[int, typer.Option(min=1)] = 50) -> None:
 
 def staff_add(
     name: str,
-    role: Annotated[list[str] | None, typer.Option(help="writer or editor; may be given twice.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help="writer, editor, duty; several times.")] = None,
     agency: Annotated[str, typer.Option(help="Slug of the agency; empty for the city.")] = "",
 ) -> None:
     """Add a member of staff and print the access key, this once."""

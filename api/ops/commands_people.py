@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from api.jobs import holding
+from api.jobs import copying, holding, silence
+from api.jobs.digests import CHANNELS
 from api.jobs.joining import erase, export, join
 from api.ops import console
 from api.views import shelf_view
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     profiles.command("export")(export_)
     profiles.command("erase")(erase_)
     profiles.command("verify")(verify)
+    profiles.command("copy")(copy_)
     app.add_typer(profiles, name="profiles")
 
 
@@ -101,8 +103,10 @@ def show(profile_id: int, limit: Annotated[int, typer.Option(min=1, max=50)] = 1
         taste += [
             (tag, services.city.label(tag, profile.lang), "never", _origin(True)) for tag in known.never
         ]
+        answers = {channel: silence.why(services, profile_id, channel) for channel in CHANNELS}
+        answers = {channel: one for channel, one in answers.items() if one.code != "none"}
         if console.options.json:
-            console.say("", **_as_values(picks, known))
+            console.say("", **_as_values(picks, known), messages=_said(answers))
             return
         title = f"Profile {profile_id}, shelf version {shelf.version}"
         console.table(title, ("id", "title", "reasons"), picks, "picks")
@@ -112,6 +116,21 @@ def show(profile_id: int, limit: Annotated[int, typer.Option(min=1, max=50)] = 1
             console.say("Taste 口味: nothing was learned or set yet.")
         for line in _about(services, known, profile.lang):
             console.say(line)
+        for channel, answer in answers.items():
+            console.say(f"{channel}: {answer.text(profile.lang)}")
+
+
+def _said(answers: dict[str, silence.Answer]) -> dict[str, object]:
+    """Channel → why nothing came, for programs."""
+    return {
+        channel: {
+            "code": one.code,
+            "zh": one.zh,
+            "en": one.en,
+            "next_due": one.next_due.isoformat() if one.next_due else None,
+        }
+        for channel, one in answers.items()
+    }
 
 
 def _origin(own: bool) -> str:
@@ -203,6 +222,17 @@ def verify(profile_id: int, channel: str) -> None:
             profile=profile_id,
             channel=channel,
         )
+
+
+def copy_(
+    profile_id: int,
+    sms: Annotated[str, typer.Option(help="Mobile number of whoever should get the copy.")],
+    relation: Annotated[str, typer.Option(help="What the resident is to them: mother, father … family.")],
+) -> None:
+    """Ask somebody by text whether they want copies of a resident's text messages."""
+    with console.services() as services:
+        copy = copying.ask(services, services.profiles.get(profile_id), sms, relation)
+        console.say(f"Copy {copy.id} begins once its reader answers Y.", copy=copy.id, profile=profile_id)
 
 
 def _place(services: Services, text: str) -> FollowedPlace:

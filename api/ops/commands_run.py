@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from api.jobs.digests import send
 from api.jobs.scheduler import start as start_timer
 from api.jobs.selecting import select_all, select_for
+from api.jobs.sending import send
+from api.jobs.worker import Worker
 from api.ops import console, doctor
 from api.ops import demo as demo_city
 from api.settings import read_settings
@@ -85,19 +86,20 @@ def scheduler() -> None:
 
 def worker(
     once: Annotated[bool, typer.Option("--once", help="Send what is due now and exit.")] = False,
-    seconds: Annotated[float, typer.Option(help="Pause between rounds that found nothing.", min=0.1)] = 5.0,
+    seconds: Annotated[float, typer.Option(help="Pause between looks for digests.", min=0.1)] = 5.0,
 ) -> None:
     """Send what the outbox holds, until stopped."""
     with console.services() as services:
         stopped = _stop_event()
         sent = 0
-        while not stopped.is_set():
-            report = send(services)
-            sent += report.sent
-            if once and report.claimed == 0:
-                break
-            if report.claimed == 0:
-                stopped.wait(seconds)
+        if once:
+            while (report := send(services, stop=stopped)).claimed and not stopped.is_set():
+                sent += report.sent
+        else:
+            running = Worker(services, calm_seconds=seconds).start()
+            stopped.wait()
+            running.stop()
+            sent = running.sent
         console.say(f"Sent {sent} messages.", sent=sent)
 
 

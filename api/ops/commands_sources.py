@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from api.jobs.digests import send
 from api.jobs.polling import poll, poll_due
+from api.jobs.sending import send
 from api.jobs.trying import Trial, candidate, try_source
 from api.ops import console
 from api.ops import source_options as options

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from api.jobs.digests import plan, send
+from api.jobs.digests import plan
 from api.jobs.joining import join
 from api.jobs.selecting import select_all
+from api.jobs.sending import send
 from api.jobs.training import SEED, readable, train_model
 from api.settings import Settings, read_settings
 from api.views import personal_feed, shelf_view

@@ -16,6 +16,7 @@ from typing import Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.mailing import mail_gaps
 from api.settings import Settings
 from delivery.outbox import OutboxStore
 from feeds.catalogue.city_files import load_city
@@ -50,6 +51,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("secret key", _key),
         ("model", _model),
         ("mail", _mail),
+        ("sms", _sms),
         ("at work", _at_work),
     )
     findings: list[Finding] = []
@@ -140,10 +142,28 @@ def _mail(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "mail", "ok", f"real mail as {settings.mail_from}; try `mycity channels test email ADDRESS`."
         )
+        yield from (Finding("mail", "note", gap) for gap in mail_gaps(settings))
     else:
         yield Finding(
             "mail", "note", "mail is only captured; set MYCITY_SMTP_URL and MYCITY_MAIL_FROM to send."
         )
+
+
+def _sms(settings: Settings) -> Iterator[Finding]:
+    if not settings.sms_providers:
+        yield Finding(
+            "sms", "note", "Text messages are captured; MYCITY_SMS_PROVIDERS sends them, see docs/sms.md."
+        )
+        return
+    from api.sms_wiring import read_terms, require_templates
+
+    terms = read_terms(settings)
+    for provider in terms.values():
+        require_templates(provider, settings.sms_link)
+    if settings.sms_budget <= 0:
+        yield Finding("sms", "bad", "MYCITY_SMS_BUDGET is not set; without it no text is sent.")
+        return
+    yield Finding("sms", "ok", f"{', '.join(terms)}; at most {settings.sms_budget:g} a month.")
 
 
 def _at_work(settings: Settings) -> Iterator[Finding]:
@@ -168,6 +188,7 @@ def at_work(database: Database, now: datetime) -> Iterator[Finding]:
     yield _alarms(SourceStore(database), now)
     yield _waiting(NoticeStore(database))
     yield _queue(OutboxStore(database), now)
+    yield _held(OutboxStore(database))
 
 
 def _alarms(sources: SourceStore, now: datetime) -> Finding:
@@ -191,6 +212,18 @@ def _waiting(notices: NoticeStore) -> Finding:
     return Finding(
         "desk", "note", f"Waiting for an editor: {held} notices, {changes} upstream changes; open /editor/."
     )
+
+
+def _held(outbox: OutboxStore) -> Finding:
+    held = outbox.held_runs()
+    if not held:
+        return Finding("runs", "ok", "No run waits for a person.")
+    numbers = ", ".join(str(one.run_id) for one in held[:5])
+    bad = any(one.why == "bounces" for one in held)
+    return Finding(
+        "runs", "bad" if bad else "note",
+        f"Runs that wait for a person: {numbers}; look at /editor/outbox or `mycity outbox status`.",
+    )  # fmt: skip
 
 
 def _queue(outbox: OutboxStore, now: datetime) -> Finding:

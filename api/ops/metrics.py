@@ -17,6 +17,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from api.jobs import watching
+from delivery.outbox_log import OutboxLog
+from delivery.types import LANES
 from feeds.intake.health import State, health
 from feeds.intake.sources import Source
 from recommender.figures import Measures
@@ -122,6 +124,27 @@ def _outbox(services: Services, now: datetime) -> Iterator[GaugeMetricFamily]:
     yield _family(
         "outbox_paused", "1 for each switched-off channel; `all` is the one switch for everything.",
         ("channel",), [((channel or "all",), 1) for channel in status.paused],
+    )  # fmt: skip
+    log = OutboxLog(services.database)
+    late = log.oldest_due(now)
+    yield _family(
+        "outbox_lane_oldest_due_seconds",
+        "How long the oldest message of a lane that is due has waited; 0 where none is.",
+        ("lane",), [((lane,), late.get(lane, 0)) for lane in LANES],
+    )  # fmt: skip
+    held = services.outbox.held_runs()
+    yield _family(
+        "outbox_runs_held",
+        "Runs that wait for a person, by why.",
+        ("why",), [((why,), sum(one.why == why for one in held)) for why in ("size", "bounces")],
+    )  # fmt: skip
+    yield _family(
+        "outbox_throttled", "Messages that a provider or our pace put off.", (), [((), log.throttled(now))]
+    )
+    yield _family(
+        "outbox_receipts_waiting",
+        "Reports of providers about messages that are not known yet.",
+        (), [((), services.receipts.waiting())],
     )  # fmt: skip
 
 

@@ -51,12 +51,14 @@ class Rule:
         bearer: A call of the open interface: JSON only, no cookie counts, a manage secret comes as Bearer.
         foreign: Other programs may POST here without our form (RFC 8058 one-click).
         hidden: Exists only once there is staff (the sign-in page of the desk).
+        raw: The route reads the body itself, byte by byte, because its sender signed it.
     """
 
     who: Access
     bearer: bool = False
     foreign: bool = False
     hidden: bool = False
+    raw: bool = False
 
 
 class GoTo(Exception):
@@ -68,12 +70,12 @@ class GoTo(Exception):
 
 
 def may(
-    who: Access, *, bearer: bool = False, foreign: bool = False, hidden: bool = False
+    who: Access, *, bearer: bool = False, foreign: bool = False, hidden: bool = False, raw: bool = False
 ) -> Callable[[_Route], _Route]:
     """Declare who may call a route."""
 
     def declare(route: _Route) -> _Route:
-        route.__dict__["mycity_access"] = Rule(who, bearer, foreign, hidden)
+        route.__dict__["mycity_access"] = Rule(who, bearer, foreign, hidden, raw)
         return route
 
     return declare
@@ -156,7 +158,7 @@ def session_of(request: Request) -> str:
 async def _check_form(request: Request, rule: Rule) -> None:
     services = services_of(request)
     kind = _content_type(request)
-    if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
+    if not rule.raw and kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
         request.state.form = await request.form(max_files=0, max_fields=2000, max_part_size=256 * 1024)
     else:
         request.state.form = FormData()

@@ -18,19 +18,34 @@ from starlette.types import ASGIApp
 from api.web.access import GoTo, guard
 from api.web.pages import page, words_of
 from api.web.routes import (
+    alerts,
+    alerts_out,
     api_v1,
     api_v1_held,
+    api_v1_rhythm,
     captured,
+    channels,
+    clicks,
     editor,
+    feed_lists,
     hooks,
+    hub,
     joining,
     me,
     metrics,
     model,
+    outbox,
     personal,
+    phone,
     portal,
+    reach,
+    receipts,
     recommender,
+    rhythm,
+    sms_hooks,
     sources,
+    webhook,
+    wechat_hooks,
 )
 from api.web.security import BodyTooLarge, Limiter, Once, Shield, Signer
 from feeds.kernel.errors import ConflictError, MycityError, NotFoundError, StorageError
@@ -70,17 +85,32 @@ def create_app(services: Services) -> FastAPI:
     for module in (
         portal,
         joining,
+        feed_lists,  # before personal: its addresses also begin like a feed's page
         personal,
         me,
         model,
         editor,
+        alerts,
+        alerts_out,
         sources,
+        outbox,
         recommender,
         captured,
+        channels,
+        reach,
+        wechat_hooks,
         hooks,
+        sms_hooks,
+        phone,
         metrics,
         api_v1,
         api_v1_held,
+        hub,
+        clicks,
+        receipts,
+        webhook,
+        api_v1_rhythm,
+        rhythm,
     ):
         app.include_router(module.router)
     _handle_errors(app)

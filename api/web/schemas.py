@@ -5,7 +5,7 @@ Pure shapes; ``routes.api_v1`` fills them.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -96,6 +96,49 @@ class JoinIn(ChoicesIn):
     email: Annotated[str, Field(max_length=254)] = ""
     phone: Annotated[str, Field(max_length=32)] = ""
     digest_hour: Annotated[int, Field(ge=8, le=19)] = 8
+
+
+class RhythmIn(BaseModel):
+    """How often and when messages of a channel come."""
+
+    model_config = ConfigDict(extra="forbid")
+    frequency: Literal["daily", "weekly", "immediate"] = "daily"
+    hour: Annotated[int, Field(ge=8, le=19)] = 8
+    weekday: Annotated[int, Field(ge=0, le=6, description="0 is Monday; counts for weekly.")] = 0
+    workdays_only: bool = False
+
+
+class RestIn(BaseModel):
+    """Local days on which a channel rests, both included."""
+
+    model_config = ConfigDict(extra="forbid")
+    first: date
+    last: date | None = Field(None, description="Null: until it is ended.")
+    keeps: bool = Field(True, description="What happens meanwhile comes afterwards in one message.")
+
+
+class SubscriptionOut(BaseModel):
+    """A channel that is on, and why its last message did or did not come."""
+
+    channel: str
+    frequency: str
+    hour: int
+    weekday: int
+    workdays_only: bool
+    verified: bool
+    rests_from: datetime | None
+    rests_until: datetime | None
+    rest_keeps: bool
+    next_due: datetime | None
+    last_result: str
+    last_result_zh: str
+    last_result_en: str
+
+
+class SubscriptionsOut(BaseModel):
+    """Every channel that is on."""
+
+    subscriptions: list[SubscriptionOut]
 
 
 class PlaceOut(BaseModel):

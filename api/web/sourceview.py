@@ -19,6 +19,7 @@ _BADGE = {"alarm": "urgent", "new": "soon", "fine": "later", "rest": "past"}
 _HOLDS = {
     "review-source": "hold.review_source",
     "untrusted-warning": "hold.untrusted_warning",
+    "unauthorised-issuer": "hold.unauthorised_issuer",
     "id-number": "hold.id_number",
     "openness": "hold.openness",
 }

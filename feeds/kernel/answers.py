@@ -111,12 +111,14 @@ class Question:
         headers: Names and values without Host.
         body: ``b""`` for a GET.
         allowed: The statuses that are an answer; all others raise.
+        follow: Whether a redirect is followed; else it is a status like any other.
     """
 
     method: str
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes = b""
     allowed: tuple[int, ...] = field(default=(200,))
+    follow: bool = True
 
 
 def hops_of(error: FetchError) -> tuple[Hop, ...]:

@@ -100,6 +100,7 @@ class GuardedClient:
         accept: str = "",
         named_by: str = "",
         trace: list[Hop] | None = None,
+        follow: bool = True,
     ) -> Answer:
         """Fetch an address, following at most five redirects.
 
@@ -111,6 +112,7 @@ class GuardedClient:
             named_by: The address whose answer named this one, where no person did: then an intranet
                 address is called only if that one is in the intranet too.
             trace: Every request made is appended here, also when an error is raised.
+            follow: ``False``: a redirect is an unwelcome status.
 
         Raises:
             BlockedAddressError: If this address, or one it redirects to, must not be called.
@@ -121,9 +123,8 @@ class GuardedClient:
         """
         validators = {"If-None-Match": etag, "If-Modified-Since": last_modified}
         allowed = (200, 304) if etag or last_modified else (200,)
-        return self._follow(
-            url, Question("GET", self._headers(accept, validators), allowed=allowed), trace, named_by
-        )
+        question = Question("GET", self._headers(accept, validators), allowed=allowed, follow=follow)
+        return self._follow(url, question, trace, named_by)
 
     def post(
         self,
@@ -137,6 +138,7 @@ class GuardedClient:
         allowed: Collection[int] = (200, 201, 202, 204),
         named_by: str = "",
         trace: list[Hop] | None = None,
+        follow: bool = True,
     ) -> Answer:
         """Send a form, a JSON document or plain bytes, under the same guard as :meth:`get`.
 
@@ -152,6 +154,7 @@ class GuardedClient:
             allowed: The statuses that are an answer.
             named_by: As for :meth:`get`.
             trace: As for :meth:`get`.
+            follow: As for :meth:`get`.
 
         Raises:
             UsageError: If more than one of ``form``, ``json`` and ``body`` is given.
@@ -167,7 +170,7 @@ class GuardedClient:
         else:
             kind, data = "application/json", dumps(json, ensure_ascii=False).encode()
         more = {"Content-Type": kind, **(headers or {}), "Content-Length": str(len(data))}
-        question = Question("POST", self._headers(accept, more), data, tuple(allowed))
+        question = Question("POST", self._headers(accept, more), data, tuple(allowed), follow)
         return self._follow(url, question, trace, named_by)
 
     def _headers(self, accept: str, more: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
@@ -207,7 +210,8 @@ class GuardedClient:
                 self._turn(here, deadline),
                 self._exchange(here, question, dialler, deadline, hops) as (response, stream),
             ):
-                location = _header(response, b"location") if response.status in _REDIRECTS else ""
+                moves = question.follow and response.status in _REDIRECTS
+                location = _header(response, b"location") if moves else ""
                 if not location:
                     moved = permanent and _is_move(first, here)
                     return self._finish(here, question, response, stream, moved=moved)

@@ -18,8 +18,9 @@ import pytest
 
 from api.feed_asgi import FeedPath
 from api.jobs import joining
-from api.jobs.digests import plan, send
+from api.jobs.digests import plan
 from api.jobs.selecting import select_all
+from api.jobs.sending import send
 from api.settings import read_settings
 from api.wiring import Services, build
 from feeds.catalogue.notices import Notice, NoticeContent

@@ -17,10 +17,10 @@ import pytest
 
 from api.feed_asgi import FeedPath
 from api.jobs import joining
-from api.jobs.digests import send
 from api.jobs.polling import poll_due
 from api.jobs.scheduler import tick_poll
 from api.jobs.selecting import select_all
+from api.jobs.sending import send
 from api.settings import read_settings
 from api.wiring import Services, build
 from feeds.kernel.db import Database

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from api.jobs import joining, signals
-from api.jobs.digests import plan, send
+from api.jobs.digests import plan
 from api.jobs.selecting import select_all
+from api.jobs.sending import send
 from api.jobs.training import readable, train_model
 from api.settings import read_settings
 from api.views import reason_sentence

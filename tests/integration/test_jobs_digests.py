@@ -10,17 +10,20 @@ from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 
 from api.jobs import joining
-from api.jobs.digests import build as build_message
-from api.jobs.digests import plan, send
+from api.jobs.building import build as build_message
+from api.jobs.digests import plan
 from api.jobs.selecting import select_all
+from api.jobs.sending import send
 from api.settings import read_settings
 from api.wiring import Services, build
 from delivery.channels.email import EmailChannel
+from delivery.digest_plans import DigestPlanner
 from delivery.types import MailMessage, SmsMessage
 from feeds.desk.editing import SYSTEM
 from feeds.kernel.db import Database
@@ -91,17 +94,22 @@ def test_each_channel_carries_the_pick_once_however_often_we_plan(
     assert "旧公告" not in texts[0].read_text(encoding="utf-8")  # the welcome edition is never pushed
 
 
-def test_killed_between_enqueue_and_advance_nothing_comes_twice(
+def test_killed_in_the_middle_of_planning_nothing_is_half_done(
     services: Services, morning: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(*_: object, **__: object) -> bool:
+    real = DigestPlanner._slice
+
+    def dies(*arguments: Any) -> None:
+        real(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(services.subscriptions), "advance", dies)
+    monkeypatch.setattr(DigestPlanner, "_slice", dies)
     with pytest.raises(KeyboardInterrupt):
         plan(services)
+    assert services.outbox.status(morning.now()).counts == {}
     monkeypatch.undo()
-    assert plan(services).planned == 1  # the mail was enqueued before; only the SMS is new
+    assert plan(services).planned == 2
+    assert plan(services).planned == 0
     assert send(services).sent == 2
 
 
@@ -128,8 +136,9 @@ def test_one_click_stop_works_without_login_and_twice(
     assert joining.stop(services, token) == joining.stop(services, token)
     assert services.subscriptions.live(reader, "email") is None
     assert services.subscriptions.live(reader, "sms") is not None
-    states = send(services).states
-    assert states == {"suppressed": 1, "sent": 1}  # planned before the stop, not sent after it
+    assert send(services).sent == 1
+    states = {row.channel: row.state for row in services.outbox.for_profile(reader)}
+    assert states == {"email": "suppressed", "sms": "sent"}  # planned before the stop, not sent after it
     assert joining.stop(services, "unknown") is None
 
 
@@ -143,7 +152,9 @@ def test_a_digest_is_rebuilt_byte_for_byte_even_after_a_correction(
     services: Services, reader: int, morning: FixedClock
 ) -> None:
     plan(services)
+    send(services)
     rows = services.outbox.for_profile(reader)
+    assert all(row.frozen for row in rows)
     before = [build_message(services, row) for row in rows]
     [notice] = [item for item in services.notices.export() if item.guid == "new"]
     services.desk.correct(
@@ -214,7 +225,8 @@ def test_over_a_real_channel_an_address_is_asked_first(services: Services, inbox
     services.notices.add([new_notice("n1", title="【示例】个税", published=clock.at, **TAX)], at=clock.at)
     select_all(services)
     clock.at = NOW - timedelta(hours=1)
-    assert plan(services).unverified == 1
+    report = plan(services)
+    assert (report.due, report.planned) == (1, 0)
     assert send(services).sent == 0
 
     target = joining.confirm(services, link)
@@ -290,28 +302,11 @@ def test_an_address_replaced_after_planning_gets_nothing(
 ) -> None:
     plan(services)
     services.contacts.put(reader, "email", "victim@shili.example", at=morning.now())
-    assert send(services).states == {"suppressed": 1}
+    assert send(services).sent == 0
+    assert {row.state for row in services.outbox.for_profile(reader) if row.channel == "email"} == {
+        "suppressed"
+    }
     assert inbox.messages == []
-
-
-def test_one_unreadable_row_does_not_keep_the_others_from_theirs(
-    services: Services, reader: int, morning: FixedClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = services.editions.between
-
-    def broken(profile_id: int, *window: object) -> object:
-        if profile_id == reader:
-            raise ValueError("packed picks are cut short")
-        return real(profile_id, *window)  # type: ignore[arg-type]
-
-    wish = profile(places=(FollowedPlace("sl"),))
-    other = joining.join(services, wish, email="b@shili.example", digest_hour=9, verified=True)
-    assert other.profile.id > reader
-    monkeypatch.setattr(services.editions, "between", broken)
-    morning.advance(timedelta(days=1))
-    report = plan(services)
-    assert report.failed == 2
-    assert report.planned + report.empty == 1
 
 
 def test_at_night_a_message_waits_even_if_it_was_due_by_day(services: Services, morning: FixedClock) -> None:

@@ -34,13 +34,13 @@ def test_a_tick_plans_and_sends_what_is_due(services: Services) -> None:
     clock = services.clock
     assert isinstance(clock, FixedClock)
     joining.join(services, profile(places=(FollowedPlace("sl"),)), email="a@shili.example", verified=True)
-    assert scheduler.tick_digests(services) == {"planned": 0, "claimed": 0, "sent": 0}
+    assert scheduler.tick_digests(services) == {"planned": 0, "corrections": 0, "claimed": 0, "sent": 0}
     services.notices.add([new_notice("new", published=clock.now(), **TAX)], at=clock.now())
     clock.advance(timedelta(minutes=1))
     select_all(services)
     clock.at = NOW
-    assert scheduler.tick_digests(services) == {"planned": 1, "claimed": 1, "sent": 1}
-    assert scheduler.tick_digests(services) == {"planned": 0, "claimed": 0, "sent": 0}
+    assert scheduler.tick_digests(services) == {"planned": 1, "corrections": 0, "claimed": 1, "sent": 1}
+    assert scheduler.tick_digests(services) == {"planned": 0, "corrections": 0, "claimed": 0, "sent": 0}
 
 
 def test_housekeeping_ends_what_is_over(services: Services) -> None:
@@ -50,9 +50,7 @@ def test_housekeeping_ends_what_is_over(services: Services) -> None:
     channel = services.channels["sms"]
     folder = services.settings.captured / "sms"
     folder.mkdir(parents=True, mode=0o700)
-    assert scheduler.housekeeping(services) == {
-        "expired": 0, "captures_removed": 0, "polls_forgotten": 0, "feedback_forgotten": 0
-    }  # fmt: skip
+    assert set(scheduler.housekeeping(services).values()) == {0}
     clock.at = NOW
     assert scheduler.housekeeping(services)["expired"] == 1
     assert services.notices.counts().by_state["expired"] == 1

@@ -14,7 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.jobs import joining, signals
-from api.jobs.digests import plan, send
+from api.jobs.digests import plan
+from api.jobs.sending import send
 from api.jobs.training import _known
 from api.settings import read_settings
 from api.wiring import Services, build

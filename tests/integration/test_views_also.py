@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
+from api.digest_views import digest_view
 from api.feed_asgi import FeedPath
-from api.views import PublicFeed, also_published, digest_view, public_feed
+from api.views import PublicFeed, also_published, public_feed
 from api.web.app import create_app
 from api.wiring import Services
 from delivery.compose import compose_mail

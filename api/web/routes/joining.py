@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -9,22 +12,28 @@ from starlette.responses import Response
 from api.jobs import joining
 from api.views import shelf_view
 from api.web.access import Access, form_of, may, services_of
-from api.web.forms import HOURS, Problem, Wish, blank_wish, check_wish, read_wish
-from api.web.pages import display_of, page
+from api.web.forms import HOURS, PlaceRow, Problem, Wish, blank_wish, check_wish, read_wish
+from api.web.pages import display_of, page, today
 from api.web.security import client_key
 from feeds.catalogue.vocabulary import City
 from feeds.kernel.errors import UsageError
+from feeds.kernel.time import at_local_time
 
 router = APIRouter(include_in_schema=False)
 _SHOWN = 10
+_STAY_MOST = timedelta(days=90)
 
 
 @router.get("/join")
 @may(Access.PUBLIC)
-def join_form(request: Request, role: str = "") -> Response:
-    """The form, empty but for a role that a link brought along."""
-    roles = [role] if role in services_of(request).city.roles else []
-    return show_form(request, blank_wish(display_of(request).lang, roles), {})
+def join_form(request: Request, role: str = "", place: str = "", until: str = "") -> Response:
+    """The form, empty but for what a link (or a square code on a poster) brought along."""
+    city = services_of(request).city
+    roles = [role] if role in city.roles else ["tourist"] if until and "tourist" in city.roles else []
+    wish = blank_wish(display_of(request).lang, roles)
+    if place and (found := city.resolve_place(place[:80])) is not None:
+        wish = replace(wish, places=(PlaceRow("", found.code, "visit" if until else "home"),))
+    return show_form(request, wish, {}, until=until if _last_day(request, until) else "")
 
 
 @router.post("/join")
@@ -34,18 +43,27 @@ def join(request: Request) -> Response:
     services, form = services_of(request), form_of(request)
     wish = read_wish(form)
     profile, problems = check_wish(wish, services.city)
+    until = str(form.get("until", "")).strip()[:10]
+    last = _last_day(request, until)
+    if until and last is None:
+        problems["until"] = Problem("stay.wrong")
     if "more" in form or problems:
-        return show_form(request, wish, problems, status=422 if problems else 200)
+        return show_form(request, wish, problems, status=422 if problems else 200, until=until)
     if not request.app.state.once.first(f"join {form['_form']}"):
         return page(request, "join_twice.html", status=409, private=True)
     if not request.app.state.limits["join"].allows(client_key(request)):
         raise HTTPException(429)
     try:
         joined = joining.join(
-            services, profile, email=wish.email, phone=wish.phone, digest_hour=int(wish.hour or 8)
+            services,
+            profile,
+            email=wish.email,
+            phone=wish.phone,
+            digest_hour=int(wish.hour or 8),
+            ends_at=at_local_time(last + timedelta(days=1), 0, services.zone) if last else None,
         )
     except UsageError as error:
-        return show_form(request, wish, {"form": Problem("", said=str(error))}, status=422)
+        return show_form(request, wish, {"form": Problem("", said=str(error))}, status=422, until=until)
     shelf = services.editions.shelf(joined.profile.id)
     lang = display_of(request).lang
     base = services.settings.base_url
@@ -56,6 +74,8 @@ def join(request: Request) -> Response:
         profile=joined.profile,
         typed=_typed(wish, services.city),
         email=wish.email,
+        phone=wish.phone,
+        ends=last,
         feed=f"{base}/f/{joined.feed_token}",
         manage=f"{base}/me/enter/{joined.manage_secret}",
         picks=shelf_view(services, joined.profile, shelf, lang=lang, limit=_SHOWN),
@@ -63,7 +83,9 @@ def join(request: Request) -> Response:
     )
 
 
-def show_form(request: Request, wish: Wish, problems: dict[str, Problem], *, status: int = 200) -> Response:
+def show_form(
+    request: Request, wish: Wish, problems: dict[str, Problem], *, status: int = 200, until: str = ""
+) -> Response:
     """Show the form with what was typed and an error beside each field that has one."""
     return page(
         request,
@@ -74,8 +96,19 @@ def show_form(request: Request, wish: Wish, problems: dict[str, Problem], *, sta
         problems=problems,
         action="/join",
         contacts=True,
+        until=until,
         **vocabulary(request),
     )
+
+
+def _last_day(request: Request, text: str) -> date | None:
+    """The last day of a visitor's stay, today to 90 days on; ``None`` for anything else."""
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
+    except ValueError:
+        return None
+    first = today(services_of(request))
+    return day if first <= day <= first + _STAY_MOST else None
 
 
 def _typed(wish: Wish, city: City) -> dict[str, str]:

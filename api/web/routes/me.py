@@ -19,7 +19,9 @@ from api.views import plainly
 from api.web import listing, noticeview, observe, opinionview
 from api.web.access import Access, form_of, holder_payload, may, profile_of, services_of
 from api.web.forms import HOURS, Problem, Wish, changed_profile, check_wish, read_wish, wish_of
+from api.web.lostview import lost
 from api.web.pages import display_of, go, page, words_of
+from api.web.rhythmview import TYPED, awaited, channels_of, read_rhythm
 from api.web.routes.joining import vocabulary
 from api.web.security import client_key, drop_cookie, set_cookie
 from feeds.catalogue.notices import Notice
@@ -35,7 +37,7 @@ _GIVEN: dict[str, FeedbackKind] = {
     "like": "like", "save": "save", "less": "less", "hide": "hide", "rating": "rating",
 }  # fmt: skip
 _SHOWN = 20
-_DONE = ("mute", "unmute", "unfollow", "saved", "on", "off", "stopped", "started", "forgot")
+_DONE = ("mute", "unmute", "unfollow", "saved", "on", "off", "stopped", "started", "forgot", "rests", "awake")
 
 
 @router.get("/me/enter")
@@ -106,6 +108,8 @@ def mine(request: Request) -> Response:
         tab="picks",
         done=done if done in _DONE else "",
         undo=tag if done == "mute" and tag in profile.mutes else "",
+        lost=lost(services, profile),
+        awaited=awaited(services, profile, words),
         mutes=[(tag, services.city.label(tag, words.lang)) for tag in profile.mutes],
         **opinionview.reply(request, [pick["opinions"] for pick in shown]),
     )
@@ -220,19 +224,22 @@ def messages(request: Request) -> Response:
         joining.stop_channel(services, profile.id, channel)
         services.contacts.remove(profile.id, channel)
         return go("/me/settings?done=stopped")
-    address, hour = str(form.get("address", "")).strip()[:300], str(form.get("hour", ""))
+    address = str(form.get("address", "")).strip()[:300]
     try:
-        clean = clean_address(channel, address)
-        if not (hour.isdigit() and int(hour) in HOURS):
-            raise UsageError(hour)
+        clean, rhythm = clean_address(channel, address), read_rhythm(form)
     except UsageError:
         key = "join.error.email" if channel == "email" else "join.error.phone"
         return _show_settings(request, status=422, problems={channel: Problem(key)}, typed={channel: address})
     held = services.contacts.get(profile.id, channel)
     if held is None or held.address != clean:  # the same address stays confirmed
         services.contacts.put(profile.id, channel, clean, at=services.clock.now())
-    joining.subscribe(services, profile, channel, int(hour))
-    joining.ask_to_confirm(services, profile, channel)
+    joining.subscribe(
+        services, profile, channel, rhythm.hour, frequency=rhythm.frequency, weekday=rhythm.weekday,
+        workdays_only=rhythm.workdays_only,
+    )  # fmt: skip
+    asked = joining.ask_to_confirm(services, profile, channel)
+    if asked and asked != "none":
+        return go(f"/me/phone?said={asked}")
     return go("/me/settings?done=started")
 
 
@@ -344,13 +351,6 @@ def _show_edit(request: Request, wish: Wish, problems: dict[str, Problem], *, st
 
 def _show_settings(request: Request, *, status: int = 200, **more: Any) -> Response:
     services, profile = services_of(request), profile_of(request)
-    channels = {}
-    for channel in ("email", "sms"):
-        live = services.subscriptions.live(profile.id, channel)
-        contact = services.contacts.get(profile.id, channel)
-        waiting = live is not None and contact is not None and contact.verified_at is None
-        address = contact.address if contact and live else ""
-        channels[channel] = {"live": live, "address": address, "waiting": waiting}
     values: dict[str, Any] = {"done": "", "feed": "", "kept": 0, "problems": {}, "typed": {}} | more
     return page(
         request,
@@ -358,12 +358,19 @@ def _show_settings(request: Request, *, status: int = 200, **more: Any) -> Respo
         status=status,
         private=True,
         profile=profile,
-        channels=channels,
+        channels=channels_of(services, profile, words_of(request)),
+        typed_here=TYPED,
+        lost=lost(services, profile),
         hours=list(HOURS),
         events=holding.counts(services, profile),
         tab="settings",
         **values,
     )
+
+
+def show_problem(request: Request, field: str, key: str) -> Response:
+    """The settings page with an error beside one field; for the routes that belong to it."""
+    return _show_settings(request, status=422, problems={field: Problem(key)})
 
 
 def _plain(value: object) -> object:

@@ -21,7 +21,10 @@ from feeds.kernel.errors import NotFoundError, StorageError
 from profiles.types import Profile
 
 router = APIRouter(include_in_schema=False)
-_TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".txt": "text/plain; charset=utf-8"}
+_TYPES = {
+    ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".txt": "text/plain; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+}  # fmt: skip
 
 
 @router.get("/")

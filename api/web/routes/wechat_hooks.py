@@ -55,8 +55,8 @@ def _answered(request: Request, services: Services, wire: Wire, body: bytes) -> 
         sealed = root.say("Encrypt")
         if sealed:
             asked = request.query_params
-            said = [asked.get(name, "") for name in ("msg_signature", "timestamp", "nonce")]
-            if not wire.signed(*said, sealed):
+            proof = [asked.get(name, "") for name in ("msg_signature", "timestamp", "nonce")]
+            if not wire.signed(*proof, sealed):
                 return "success"
             root, _ = read_xml(wire.open(sealed), "the message")
         incoming = _read(root)
