@@ -56,24 +56,35 @@ class Overview:
 
 
 def overview(services: Services, tags: Sequence[str] = ()) -> Overview:
-    """Count who can be reached among those who named any of the tags, e.g. ``role:…``, ``place:…``."""
+    """Count who can be reached among those who named any of the tags, e.g. ``role:…``, ``place:…``.
+
+    Something sensitive is only counted by itself: together with other tags its few people could be
+    found by subtraction.
+    """
     wanted = [_criterion(tag) for tag in tags]
     private = any(services.city.is_sensitive(tag) for tag in tags)
     people = services.reach.people(wanted)
-    hidden = private and people < LEAST_TOLD
+    silent = services.reach.silent(wanted)
+    hidden = private and (len(tags) > 1 or min(people, silent or people) < LEAST_TOLD)
     found = services.reach.by_channel(services.clock.now(), wanted)
     rows = tuple(
         ChannelReach(
             name,
             services.channels[name].name != "capture",
             _NONE if hidden else found.get(name, _NONE),
-            hidden or (private and 0 < found.get(name, _NONE).live < LEAST_TOLD),
+            hidden or (private and _tells(found.get(name, _NONE))),
             price_of(services, name),
         )
         for name in CHANNELS
         if name in services.channels
     )
-    return Overview(people, services.reach.silent(wanted), hidden, rows)
+    return Overview(people, silent, hidden, rows)
+
+
+def _tells(reach: Reach) -> bool:
+    """Whether any of the counts, or what is left between two of them, is small enough to tell of somebody."""
+    counts = (reach.live, reach.reachable, reach.unconfirmed, reach.suppressed, reach.live - reach.reachable)
+    return any(0 < count < LEAST_TOLD for count in counts)
 
 
 def price_of(services: Services, channel: str) -> float | None:

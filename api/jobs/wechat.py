@@ -7,6 +7,7 @@ same twice changes nothing, since WeChat repeats what it believes lost. Called b
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 from api.jobs import joining
@@ -18,6 +19,8 @@ from delivery.wording import is_chinese, shown_title
 from profiles.types import Profile
 
 CHANNEL = "wechat"
+# WeChat repeats a call whose answer is late: the second must find the profile of the first.
+_joining = Lock()
 _HOUR = 8
 _SHOWN = 5
 _JOIN = frozenset({"DY", "订阅", "JOIN", "訂閱"})
@@ -55,7 +58,8 @@ def answer(services: Services, incoming: Incoming) -> str:
     if incoming.event == "subscribe":
         return _help(services)
     if word in _JOIN:
-        return _join(services, incoming.reader)
+        with _joining:
+            return _join(services, incoming.reader)
     if word in _STOP:
         return _stop(services, incoming.reader, "unsubscribed")
     if word in _TODAY:

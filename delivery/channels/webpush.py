@@ -97,7 +97,8 @@ class WebPushChannel:
         if message.topic:
             headers["Topic"] = b64(message.topic.encode())[:32]
         try:
-            self._client.post(device.endpoint, body=body, headers=headers, allowed=_TAKEN)
+            # Not followed: a redirect would carry our signature and the note to another host.
+            self._client.post(device.endpoint, body=body, headers=headers, allowed=_TAKEN, follow=False)
         except HttpStatusError as error:
             raise self._refused(message, device, error) from error
         except BlockedAddressError as error:

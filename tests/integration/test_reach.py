@@ -58,6 +58,13 @@ def test_each_state_counts_where_it_belongs(services: Services) -> None:
     assert overview(services, ["theme:04"]).people == 0
 
 
+def test_something_sensitive_is_never_counted_together_with_something_else(services: Services) -> None:
+    for n in range(25):
+        joining.join(services, profile(roles=("aid",) if n < 3 else ("citizen",)))
+    assert overview(services, ["role:aid", "role:citizen"]).hidden
+    assert not overview(services, ["role:citizen"]).hidden
+
+
 def test_few_people_of_something_sensitive_are_not_counted(services: Services) -> None:
     for n in range(3):
         joining.join(services, profile(roles=("aid",)), email=f"a{n}@shili.example", verified=True)

@@ -25,15 +25,28 @@ TOKEN, APP, AES = "agreed-token", "wx0123456789abcdef", "a" * 42 + "A"
 READER = "oReader_1-abc"
 
 
+STAMP = str(int(NOW.timestamp()))
+
+
 @pytest.fixture
 def made(sqlite: Database, tmp_path: Path) -> Services:
-    settings = read_settings(
-        {}, home=tmp_path, city="shili", base_url="http://testserver", secret_key=KEY, wechat_app_id=APP,
-        wechat_token=TOKEN, wechat_aes_key=AES,
-    )  # fmt: skip
-    services = build(settings, clock=FixedClock(NOW), database=sqlite, city=city())
+    services = joined_up(sqlite, tmp_path, AES)
     fill(services)
     return services
+
+
+@pytest.fixture
+def plain(sqlite: Database, tmp_path: Path) -> Services:
+    """An account whose messages come unencrypted."""
+    return joined_up(sqlite, tmp_path, "")
+
+
+def joined_up(database: Database, home: Path, aes_key: str) -> Services:
+    settings = read_settings(
+        {}, home=home, city="shili", base_url="http://testserver", secret_key=KEY, wechat_app_id=APP,
+        wechat_token=TOKEN, wechat_aes_key=aes_key,
+    )  # fmt: skip
+    return build(settings, clock=FixedClock(NOW), database=database, city=city())
 
 
 def text(words: str) -> Incoming:
@@ -90,15 +103,15 @@ def test_anything_else_is_helped(made: Services) -> None:
 
 
 def asked(wire: Wire, *more: str) -> dict[str, str]:
-    said = {"timestamp": "1760000000", "nonce": "n1", "signature": wire.sign("1760000000", "n1")}
-    return said | ({"msg_signature": wire.sign("1760000000", "n1", *more)} if more else {})
+    said = {"timestamp": STAMP, "nonce": "n1", "signature": wire.sign(STAMP, "n1")}
+    return said | ({"msg_signature": wire.sign(STAMP, "n1", *more)} if more else {})
 
 
-def message(words: str) -> str:
+def message(words: str, number: int = 77) -> str:
     return (
         f"<xml><ToUserName><![CDATA[gh_1]]></ToUserName><FromUserName><![CDATA[{READER}]]></FromUserName>"
         f"<CreateTime>1</CreateTime><MsgType><![CDATA[text]]></MsgType><Content><![CDATA[{words}]]></Content>"
-        "<MsgId>77</MsgId></xml>"
+        f"<MsgId>{number}</MsgId></xml>"
     )
 
 
@@ -111,8 +124,31 @@ def test_the_console_can_check_the_address_and_strangers_find_nothing(made: Serv
     assert made.profiles.count() == 0
 
 
-def test_a_plain_message_is_answered(made: Services) -> None:
+def test_an_old_call_from_somebodys_log_finds_nothing(made: Services) -> None:
     wire, browser = Wire(APP, TOKEN), TestClient(create_app(made))
+    for stamp in (str(int(NOW.timestamp()) - 301), str(int(NOW.timestamp()) + 301), "", "x", "１"):
+        said = {"timestamp": stamp, "nonce": "n1", "signature": wire.sign(stamp, "n1"), "echostr": "e"}
+        assert browser.get("/hooks/wechat", params=said).status_code == 404
+
+
+def test_in_the_encrypted_mode_a_plain_message_is_nobodys(made: Services) -> None:
+    wire, browser = Wire(APP, TOKEN, AES), TestClient(create_app(made))
+    answer = browser.post("/hooks/wechat", params=asked(wire), content=message("订阅").encode())
+    assert answer.text == "success" and made.profiles.count() == 0
+
+
+def test_a_message_that_is_repeated_acts_once(plain: Services) -> None:
+    wire, browser = Wire(APP, TOKEN), TestClient(create_app(plain))
+    said = [
+        browser.post("/hooks/wechat", params=asked(wire), content=message("订阅", number).encode()).text
+        for number in (1, 1, 2)
+    ]
+    assert "订阅好了" in said[0] and said[1] == "success" and "已经订阅" in said[2]
+    assert plain.profiles.count() == 1
+
+
+def test_a_plain_message_is_answered(plain: Services) -> None:
+    wire, browser = Wire(APP, TOKEN), TestClient(create_app(plain))
     answer = browser.post("/hooks/wechat", params=asked(wire), content=message("订阅").encode())
     assert answer.status_code == 200 and "<FromUserName>gh_1</FromUserName>" in answer.text
     assert f"<ToUserName>{READER}</ToUserName>" in answer.text and "订阅好了" in answer.text
