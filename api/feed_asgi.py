@@ -50,8 +50,13 @@ _PRIVATE: Headers = [
     (b"x-robots-tag", b"noindex"),
     (b"vary", b"Accept-Encoding, Accept"),
 ]
+# The address may be a key although no feed stands there (any more).
+_NONE: Headers = [
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-robots-tag", b"noindex"),
+]
 _OPEN: Headers = [(b"cache-control", b"public, max-age=300"), (b"vary", b"Accept-Encoding, Accept")]
-_ARCHIVE: Headers = [(b"cache-control", b"public, max-age=86400"), (b"vary", b"Accept-Encoding, Accept")]
 _WHOLE: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; style-src 'self'"),
@@ -89,12 +94,14 @@ class FeedPath:
         if found is None or (found[found.re.groups] is None and self._is_page(scope, found)):
             await self._behind(scope, receive, send)
         elif scope["method"] not in ("GET", "HEAD"):
-            await _plain(send, 405, b"Feeds are read with GET or HEAD.\n", [(b"allow", b"GET, HEAD")])
+            await _plain(send, 405, b"Feeds are read with GET or HEAD.\n", [(b"allow", b"GET, HEAD"), *_NONE])
         else:
             try:
+                if self.builder.to_look_around():
+                    await _thread(self.builder.look_around)
                 await answer(scope, send, found)
             except StorageError:
-                await _plain(send, 503, _BUSY, [(b"retry-after", b"120"), (b"cache-control", b"no-store")])
+                await _plain(send, 503, _BUSY, [(b"retry-after", b"120"), *_NONE])
 
     def _is_page(self, scope: Scope, found: re.Match[str]) -> bool:
         """A personal address without suffix is a page, but for programs that ask for a feed by name."""
@@ -103,10 +110,16 @@ class FeedPath:
     # -- personal feeds -----------------------------------------------------------------------------
 
     async def _personal(self, scope: Scope, send: Send, found: re.Match[str]) -> None:
+        try:
+            await self._personal_document(scope, send, found)
+        except NotFoundError:  # erased between two looks; nothing was sent yet
+            await _plain(send, 404, _NOT_FOUND, _NONE)
+
+    async def _personal_document(self, scope: Scope, send: Send, found: re.Match[str]) -> None:
         fmt: Format = found[2] or wanted_format(_accept(scope))  # type: ignore[assignment]
         state = self._state(found[1]) if self._inline else await _thread(self._state, found[1])
         if state is None:
-            await _plain(send, 404, _NOT_FOUND, [(b"cache-control", b"no-store")])
+            await _plain(send, 404, _NOT_FOUND, _NONE)
             return
         profile_id, version, generation = state
         key = (profile_id, fmt)
@@ -172,15 +185,14 @@ class FeedPath:
         mark = self._marks.get(key)
         if mark is None or mark.generation != generation:
             mark = await _thread(self._public_mark, key, generation)
-        extra = _ARCHIVE if page else _OPEN
         if _not_modified(scope, mark):
-            await _send(send, 304, [*_validators(mark), *extra], b"")
+            await _send(send, 304, [*_validators(mark), *_OPEN], b"")
             return
         body = self._bodies.get(key)
         if body is None or body.mark is not mark:
             body = await _thread(self.builder.public_body, which, lang, fmt, page, mark, generation)
             self._bodies.put(key, body)
-        await _answer(scope, send, body, fmt, [*extra, self._link(which, wish)])
+        await _answer(scope, send, body, fmt, [*_OPEN, self._link(which, wish)])
 
     def _generation(self) -> int:
         return self.builder.changes.generation(self._services.notices.change_numbers())
@@ -223,16 +235,13 @@ async def _thread(function: Callable[..., Any], *args: Any) -> Any:
     return await to_thread.run_sync(function, *args)
 
 
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    """The first header of a name; servers hand names over in lower case."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return value  # type: ignore[no-any-return]
-    return None
+def _header(scope: Scope, name: bytes) -> bytes:
+    """A header, its lines joined; servers hand names over in lower case."""
+    return b", ".join(value for key, value in scope["headers"] if key == name)
 
 
 def _accept(scope: Scope) -> str:
-    return (_header(scope, b"accept") or b"").decode("latin-1")
+    return _header(scope, b"accept").decode("latin-1")
 
 
 def _conditional(scope: Scope) -> bool:
@@ -240,15 +249,11 @@ def _conditional(scope: Scope) -> bool:
 
 
 def _not_modified(scope: Scope, mark: Mark) -> bool:
-    none_match = since = None
-    for key, value in scope["headers"]:
-        if key == b"if-none-match":
-            if value == mark.tag_bytes:
-                return True
-            none_match = value.decode("latin-1")
-        elif key == b"if-modified-since":
-            since = value.decode("latin-1")
-    return not_modified(none_match, since, mark.tag, mark.modified)
+    none_match = _header(scope, b"if-none-match")
+    if none_match == mark.tag_bytes:
+        return True
+    since = _header(scope, b"if-modified-since").decode("latin-1")
+    return not_modified(none_match.decode("latin-1"), since, mark.tag, mark.modified)
 
 
 def _validators(mark: Mark) -> Headers:
@@ -262,7 +267,7 @@ async def _answer(
     kind = _XML if fmt != "json" and wanted(_accept(scope)) == "page" else _TYPE[fmt]
     headers = [*_validators(body.mark), *extra, kind, *_WHOLE]
     sent = body.packed
-    if takes_gzip(_header(scope, b"accept-encoding") or b""):
+    if takes_gzip(_header(scope, b"accept-encoding")):
         headers.append(_GZIP)
     else:
         sent = unzipped(sent)
@@ -277,7 +282,8 @@ async def _redirect(send: Send, path: str) -> None:
 
 async def _plain(send: Send, status: int, body: bytes, headers: Headers) -> None:
     kind = (b"content-type", b"text/plain; charset=utf-8")
-    await _send(send, status, [kind, (b"content-length", str(len(body)).encode()), *headers], body)
+    fixed = [kind, (b"x-content-type-options", b"nosniff"), (b"content-length", str(len(body)).encode())]
+    await _send(send, status, [*fixed, *headers], body)
 
 
 async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:

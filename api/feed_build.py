@@ -87,7 +87,7 @@ class FeedBuilder:
         self.entries = Entries(services)
         self.changes = Changes(services.notices, self.entries.forget)
         self._sources: dict[int, tuple[str, str, str]] = {}
-        self._looked_at = -_LOOK_EVERY
+        self._looked_at: float | None = None
         self._said: dict[tuple[object, ...], tuple[str, ...]] = {}
 
     # -- personal feeds -----------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class FeedBuilder:
             mark: The one that stands; ``None`` makes it too.
             at: Shelf version and generation that were known before anything was read.
         """
-        self._look_around()
+        self._look_in_time()
         plan = self._decide(profile_id)
         desk, services = plan.desk, self._services
         mark = mark or self._personal_mark(plan, fmt, *at)
@@ -171,7 +171,7 @@ class FeedBuilder:
         Raises:
             NotFoundError: If there is no such feed, or no such page of its archive.
         """
-        self._look_around()
+        self._look_in_time()
         part = public_part(self._services, which, page)
         facts = self.entries.facts(part.ids)
         mark = mark or self._public_mark(part, lang, fmt, generation)
@@ -195,12 +195,24 @@ class FeedBuilder:
 
     # -- both ---------------------------------------------------------------------------------------
 
-    def _look_around(self) -> None:
-        """Notice what no number tells of: another model, and a source's new name, which entries carry."""
+    def to_look_around(self) -> bool:
+        """Whether it is time to look around again; whoever hears so does it."""
         now = time.monotonic()
-        if now - self._looked_at < _LOOK_EVERY:
-            return
-        self._looked_at, self._said = now, {}
+        if self._looked_at is not None and now - self._looked_at < _LOOK_EVERY:
+            return False
+        self._looked_at = now
+        return True
+
+    def _look_in_time(self) -> None:
+        if self.to_look_around():
+            self.look_around()
+
+    def look_around(self) -> None:
+        """Notice what no number tells of: another model, and a source's new name, which entries carry.
+
+        Before a feed is answered, also from memory: one that changes seldom would keep the old name for ever.
+        """
+        self._said = {}
         known = {one.id: (one.name, one.url or "", one.licence) for one in self._services.sources.list()}
         if any(known.get(number) != said for number, said in self._sources.items()):
             self.changes.everything()

@@ -1,6 +1,7 @@
 """Lists of feeds as OPML: all public ones, and those that fit what a resident chose.
 
-Sensitive matters and roles are left out of a resident's own list: it is made to be handed to another program.
+Sensitive matters and roles are left out of a resident's own list, also where a saved search names them: it is
+made to be handed to another program. Of somebody discreet no search is listed, since a word can be anything.
 Called by ``api.web.routes.feed_lists``.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from api.feed_heads import marked, public_query
 from api.feed_links import PublicFeed, page_of, public_address
 from api.wiring import Services
+from feeds.catalogue.words import fold
 from feeds.intake.opml import Outline, write_opml
 from profiles.types import Profile
 
@@ -42,6 +44,7 @@ def own_list(services: Services, profile: Profile, lang: str) -> bytes:
     Their own feed is not among them: nobody knows its address but its holder.
     """
     tags = (*(f"place:{place.code}" for place in profile.places), *profile.interests)
+    tags = tuple(tag for tag in tags if not (profile.discreet and tag.startswith("word:")))
     feeds = dict.fromkeys(feed for tag in tags if (feed := _feed(services, tag)) is not None)
     return _written(services, (_outline(services, feed, lang) for feed in feeds), lang)
 
@@ -58,10 +61,20 @@ def _feed(services: Services, tag: str) -> PublicFeed | None:
     """The public feed of something that is followed; none for what is sensitive, or has no feed."""
     kind, _, code = tag.partition(":")
     if kind == "word":
-        return PublicFeed("search", code) if code.strip() else None
+        return PublicFeed("search", code) if code.strip() and not _names_sensitive(services, code) else None
     if kind not in ("theme", "place", "agency") or services.city.is_sensitive(tag):
         return None
     return PublicFeed(kind, code) if services.city.known(tag) else None
+
+
+def _names_sensitive(services: Services, said: str) -> bool:
+    """Whether words mean something sensitive: by the rules that tag notices, or by its name."""
+    city, plain = services.city, fold(said).strip()
+    if any(city.is_sensitive(f"{tag.kind}:{tag.code}") for tag in services.tagger.tag(title=said, text=said)):
+        return True
+    quiet = [*city.themes.values(), *city.roles.values(), *city.life_events.values()]
+    names = [fold(name) for one in quiet if one.sensitive for name in (one.label.zh, one.label.en)]
+    return any(name in plain or (len(plain) > 1 and plain in name) for name in names if name)
 
 
 def _outline(services: Services, feed: PublicFeed, lang: str) -> Outline:

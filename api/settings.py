@@ -209,7 +209,7 @@ class Settings(BaseSettings):
         "", description="TOML file below the home folder: prices and registered templates, see docs/sms.md."
     )
     sms_budget: float = Field(
-        0, ge=0, le=1e9, description="Money for text messages in a local month; it is never exceeded."
+        0, ge=0, le=1e9, description="Money for text messages in a local month; what has no room in it waits."
     )
     sms_alert_reserve: float = Field(
         0, ge=0, le=1e9, description="Part of MYCITY_SMS_BUDGET that only alerts may use."

@@ -43,13 +43,14 @@ def open_sms(services: Services) -> SmsPool | None:
     for provider in terms.values():
         require_templates(provider, settings.sms_link)
     if settings.sms_budget <= 0:
-        raise UsageError("Set MYCITY_SMS_BUDGET: money for text messages in a month, never exceeded.")
+        raise UsageError("Set MYCITY_SMS_BUDGET: money for text messages in a month.")
     pool = SmsPool(
         {name: Member(_port(services, one), one) for name, one in terms.items()},
         services.sms_budget,
         services.sms_scales,
         clock=services.clock,
         on_event=lambda receipts, texts: _event(services, receipts, texts),
+        index_of=lambda number: services.contacts.index_of("sms", number),
     )
     port = pool.port("smpp")
     if isinstance(port, SmppChannel):

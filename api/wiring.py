@@ -37,6 +37,7 @@ from feeds.kernel.db import Database
 from feeds.kernel.hosts import HostGate
 from feeds.kernel.http import GuardedClient
 from feeds.kernel.time import Clock, SystemClock
+from profiles.asked import AskedStore
 from profiles.codes import CodeStore
 from profiles.consent import ConsentStore
 from profiles.contacts import ContactStore
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from delivery.hub_store import HubStore
     from delivery.sms_budget import SmsBudget
     from delivery.sms_scales import SmsScales
+    from delivery.sms_unknown import UnknownTexts
     from delivery.webhook_store import WebhookStore
     from recommender.model_file import ModelShelf
     from recommender.select import CandidateShop
@@ -200,6 +202,11 @@ class Services:
         return CodeStore(self.database, self.key, self.contacts)
 
     @cached_property
+    def asked(self) -> AskedStore:
+        """How often addresses were asked something."""
+        return AskedStore(self.database, self.contacts)
+
+    @cached_property
     def inbox(self) -> InboxStore:
         """Text messages that people sent us."""
         return InboxStore(self.database, self.key, self.contacts)
@@ -285,6 +292,13 @@ class Services:
         from api.sms_wiring import open_budget
 
         return open_budget(self)
+
+    @cached_property
+    def sms_unknown(self) -> UnknownTexts:
+        """Text messages of which nobody knows what became of them."""
+        from delivery.sms_unknown import UnknownTexts
+
+        return UnknownTexts(self.database)
 
     @cached_property
     def sms_scales(self) -> SmsScales:

@@ -33,7 +33,7 @@ from api.digest_views import Asked, digest_views
 from api.jobs.sending import send
 from api.wiring import Services
 from bench.tools import NOW, rounded, scratch, seconds
-from delivery.channels.email import EmailChannel, stuffed
+from delivery.channels.email import EmailChannel
 from delivery.compose import compose_mail
 from delivery.dkim import DkimKey, DkimSigner, key_pem, new_key
 from delivery.mime import to_bytes
@@ -64,7 +64,7 @@ def run(repeat: int) -> dict[str, Any]:
 
 
 def _round(services: Services, digests: Sequence[Digest], signer: DkimSigner, port: int) -> dict[str, float]:
-    ready = [stuffed(to_bytes(_mail(digest), signer)) for digest in digests]
+    ready = [to_bytes(_mail(digest), signer, end=b".\r\n") for digest in digests]
     bare = READERS / seconds(lambda: _bare(ready, port))
     channel = EmailChannel(f"smtp://127.0.0.1:{port}", signer=signer)
     try:

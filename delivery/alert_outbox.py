@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -52,6 +52,8 @@ class AlertPlan:
         everybody: It concerns the whole city.
         places: Codes of followed places that it concerns.
         follow: Whether anybody was told of an earlier stage.
+        spared_all, spared: Everybody, or who follows one of these places, is told by another source's
+            notice of the same warning: nobody of them is told anew, nor of an end.
     """
 
     family: tuple[int, ...]
@@ -63,6 +65,8 @@ class AlertPlan:
     follow: bool
     due_at: datetime
     expires_at: datetime
+    spared_all: bool = False
+    spared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,12 @@ class AlertOutbox:
         query = f"SELECT 1 FROM delivery d WHERE {_OF_FAMILY.format(marks(family))} LIMIT 1"  # noqa: S608
         return bool(self._rows(query, family))
 
+    def first_of(self, family: Sequence[int]) -> int | None:
+        """The number of a warning's first message; of two warnings the lower one was told first."""
+        query = f"SELECT MIN(d.id) FROM delivery d WHERE {_OF_FAMILY.format(marks(family))}"  # noqa: S608
+        found = self._rows(query, family)[0][0] if family else None
+        return None if found is None else int(found)
+
     def told(self, family: Sequence[int]) -> bool:
         """Whether anybody got a message of this warning, or may have."""
         query = (
@@ -145,7 +155,7 @@ class AlertOutbox:
 
     def concerned(self, plan: AlertPlan, after: int, limit: int) -> list[tuple[int, bool]]:
         """Return the next profiles that a stage concerns, with whether they were told before."""
-        told = _told(plan, anew=True, alias="p.id")
+        told = _follow(plan, "p.id")
         some = [told] if plan.follow else []
         some += [_circle(plan, "p.id")] if plan.anew else []
         condition = " OR ".join(f"({text})" for text, _ in some) or "1 = 0"
@@ -227,6 +237,41 @@ class AlertOutbox:
             ids = [row[0] for row in plain_rows(connection, query, values)]
             return _people(connection, plan, keys, ids, since) if ids else []
 
+    def late(
+        self, plan: AlertPlan, since: datetime, now: datetime, patience: timedelta, *, after: int, limit: int
+    ) -> list[Told]:
+        """Return who may be written to once more, by id.
+
+        Those with a message of this stage, none of them delivered, waiting or read; the first planned long
+        enough ago, no second one since; and with another live channel than the only one that was used.
+
+        Args:
+            plan: The stage.
+            since: From when on reading it counts.
+            now: The present.
+            patience: How long one waits for a confirmation.
+            after: Profiles after this id.
+            limit: Most people returned.
+        """
+        keys = [version.key for version in plan.versions]
+        query = (
+            "SELECT q.id FROM (SELECT d.profile_id AS id, MIN(d.channel) AS used FROM delivery d "  # noqa: S608
+            f"WHERE d.profile_id > ? AND d.lane = 'alert' AND {_begins(keys)} GROUP BY d.profile_id "
+            "HAVING MIN(d.created_at) <= ? AND MAX(d.created_at) - MIN(d.created_at) < ? "
+            "AND SUM(CASE WHEN d.state IN ('delivered', 'queued', 'leased') THEN 1 ELSE 0 END) = 0) AS q "
+            "WHERE EXISTS (SELECT 1 FROM subscription s WHERE s.profile_id = q.id AND s.ended_at IS NULL "
+            f"AND s.channel IN ({marks(plan.channels)}) AND s.channel <> q.used) "
+            f"AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.notice_id IN ({marks(plan.family)}) "
+            f"AND f.profile_id = q.id AND f.at >= ? AND f.kind IN ({marks(READ)})) ORDER BY q.id LIMIT ?"
+        )
+        values = (
+            after, *_begins_values(keys), to_micros(now - patience), patience // timedelta(microseconds=1),
+            *plan.channels, *plan.family, to_micros(since), *READ, limit,
+        )  # fmt: skip
+        with self._db.read() as connection:
+            ids = [row[0] for row in plain_rows(connection, query, values)]
+            return _people(connection, plan, keys, ids, since) if ids else []
+
     def live(self, ids: Sequence[int], channels: Sequence[str]) -> dict[int, list[str]]:
         """Which of some channels each profile has a live subscription of."""
         found: dict[int, list[str]] = {}
@@ -281,7 +326,7 @@ class AlertOutbox:
             for version in plan.versions:
                 if plan.follow:  # those first, so that they read an update and not a first alert
                     values = self._values(plan, version, at, "update")
-                    told = _told(plan, anew=plan.anew, alias="s.profile_id")
+                    told = _follow(plan, "s.profile_id")
                     added += self._add(connection, plan, version, values, (after, upto), [told])
                 if plan.anew:
                     values = self._values(plan, version, at, "new")
@@ -349,6 +394,7 @@ class AlertOutbox:
 
 
 _EPOCH = from_micros(0)
+_BY_NAME = 500
 # Those with a default in Python only must be named by a plain statement.
 _COLUMNS = (
     "dedupe_key, profile_id, channel, lane, state, due_at, expires_at, attempts, recipe, frozen, "
@@ -369,9 +415,29 @@ def _begins_values(keys: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _circle(plan: AlertPlan, alias: str) -> tuple[str, tuple[Any, ...]]:
-    if plan.everybody:
+    text, values = _within(plan.everybody, plan.places, alias)
+    return _but_spared(plan, alias, text, values)
+
+
+def _follow(plan: AlertPlan, alias: str) -> tuple[str, tuple[Any, ...]]:
+    """Who was told before and hears of this stage: of an end nobody for whom the warning still stands."""
+    text, values = _told(plan, anew=plan.anew, alias=alias)
+    return (text, values) if plan.anew else _but_spared(plan, alias, text, values)
+
+
+def _but_spared(
+    plan: AlertPlan, alias: str, text: str, values: tuple[Any, ...]
+) -> tuple[str, tuple[Any, ...]]:
+    if not (plan.spared_all or plan.spared):
+        return text, values
+    spared, more = _within(plan.spared_all, plan.spared, alias)
+    return f"({text}) AND NOT ({spared})", (*values, *more)
+
+
+def _within(everybody: bool, places: frozenset[str], alias: str) -> tuple[str, tuple[Any, ...]]:
+    if everybody:
         return "1 = 1", ()
-    codes = sorted(plan.places)
+    codes = sorted(places)
     if not codes:
         return "1 = 0", ()
     return (
@@ -425,14 +491,16 @@ def _not_in_another_language(plan: AlertPlan, version: Version) -> Iterator[tupl
 def _people(
     connection: Connection, plan: AlertPlan, keys: Sequence[str], ids: Sequence[int], since: datetime
 ) -> list[Told]:
-    low, high = ids[0], ids[-1]
+    # A few are asked for by name, since between them may lie the whole city.
+    within = f"IN ({marks(ids)})" if len(ids) <= _BY_NAME else "BETWEEN ? AND ?"
+    bound = tuple(ids) if len(ids) <= _BY_NAME else (ids[0], ids[-1])
     states: dict[int, dict[str, str]] = {}
     begun: dict[int, int] = {}
     query = (
-        "SELECT d.profile_id, d.channel, d.state, d.created_at FROM delivery d WHERE d.profile_id >= ? "  # noqa: S608
-        f"AND d.profile_id <= ? AND d.lane = 'alert' AND {_begins(keys)} ORDER BY d.id"
+        f"SELECT d.profile_id, d.channel, d.state, d.created_at FROM delivery d WHERE d.profile_id {within} "  # noqa: S608
+        f"AND d.lane = 'alert' AND {_begins(keys)} ORDER BY d.id"
     )
-    for number, channel, state, at in plain_rows(connection, query, (low, high, *_begins_values(keys))):
+    for number, channel, state, at in plain_rows(connection, query, (*bound, *_begins_values(keys))):
         before = states.setdefault(number, {}).get(channel)
         states[number][channel] = "delivered" if before == "delivered" else state
         begun.setdefault(number, at)
@@ -440,16 +508,16 @@ def _people(
     codes = sorted(plan.places)
     only = f"AND code IN ({marks(codes)})" if codes and not plan.everybody else ""
     query = (
-        "SELECT profile_id, code FROM profile_criterion WHERE profile_id >= ? AND profile_id <= ? "  # noqa: S608
+        f"SELECT profile_id, code FROM profile_criterion WHERE profile_id {within} "  # noqa: S608
         f"AND kind = 'place' {only} ORDER BY profile_id, position"
     )
-    for number, code in plain_rows(connection, query, (low, high, *(codes if only else ()))):
+    for number, code in plain_rows(connection, query, (*bound, *(codes if only else ()))):
         places.setdefault(number, code)
     query = (
         f"SELECT DISTINCT profile_id FROM feedback WHERE notice_id IN ({marks(plan.family)}) "  # noqa: S608
-        f"AND profile_id >= ? AND profile_id <= ? AND at >= ? AND kind IN ({marks(READ)})"
+        f"AND profile_id {within} AND at >= ? AND kind IN ({marks(READ)})"
     )
-    values = (*plan.family, low, high, to_micros(since), *READ)
+    values = (*plan.family, *bound, to_micros(since), *READ)
     read = {row[0] for row in plain_rows(connection, query, values)}
     return [
         Told(

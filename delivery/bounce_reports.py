@@ -18,6 +18,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email import message_from_bytes, policy
+from email.errors import MessageError
+from email.header import decode_header, make_header
 from email.message import Message as Parsed
 from typing import Literal
 
@@ -76,11 +78,13 @@ class BounceReport:
         verdict: ``bounced`` (the address is dead), ``failed`` (not this time), ``complained``, ``delivered``;
             ``None`` if it is no report at all, e.g. a holiday note.
         code: The status code, e.g. ``5.1.1``, or ``complaint``; never words of the report.
+        broken: It could not be read at all; a person may.
     """
 
     delivery_id: int | None
     verdict: Verdict | None
     code: str = ""
+    broken: bool = False
 
 
 def bounce_token(key: bytes, delivery_id: int) -> str:
@@ -104,6 +108,13 @@ def read_report(raw: bytes, key: bytes, *, recipient: str = "") -> BounceReport:
     Raises:
         Nothing: What cannot be read is a report without a delivery or without a verdict.
     """
+    try:
+        return _read(raw, key, recipient)
+    except Exception:  # strangers write these mails, and the parser raises whatever it comes upon
+        return BounceReport(None, None, broken=True)
+
+
+def _read(raw: bytes, key: bytes, recipient: str) -> BounceReport:
     mail = message_from_bytes(raw[:MOST_BYTES], policy=policy.compat32)
     parts = [part for part, _ in zip(mail.walk(), range(_PARTS), strict=False)]
     found = find_token(_token_places(mail, parts, recipient), key)
@@ -228,16 +239,14 @@ def _texts(part: Parsed) -> Iterator[str]:
     charset = part.get_content_charset("utf-8")
     try:
         yield data[:100_000].decode(charset, "replace")
-    except LookupError:
+    except (LookupError, ValueError):  # no such code, or one that decodes no text: idna, undefined, a NUL
         yield data[:100_000].decode("utf-8", "replace")
 
 
 def _header(mail: Parsed, name: str) -> str:
-    from email.header import decode_header, make_header
-
     try:
         return str(make_header(decode_header(str(mail.get(name, "")))))
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, MessageError):
         return str(mail.get(name, ""))
 
 

@@ -80,7 +80,9 @@ class MaildirBox:
     def fetch(self, limit: int) -> Iterator[Returned]:
         """Hand out what is in ``new``, oldest name first."""
         for name in sorted(os.listdir(self._folder / "new"))[:limit]:
-            with contextlib.suppress(FileNotFoundError), (self._folder / "new" / name).open("rb") as file:
+            # What is no file, or not ours to read, must not stop those behind it.
+            gone = contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError)
+            with gone, (self._folder / "new" / name).open("rb") as file:
                 yield Returned(name, file.read(MOST_BYTES))
 
     def done(self, name: str) -> None:

@@ -33,6 +33,11 @@ _HEADS = {
     "zh": {"new": "紧急预警", "update": "预警更新", "end": "预警解除"},
     "en": {"new": "Emergency alert", "update": "Alert updated", "end": "Alert over"},
 }
+_NOTHING_MORE = {
+    "zh": {"new": "请留意最新通知。", "update": "请留意最新通知。", "end": "此预警已解除。"},
+    "en": {"new": "Watch for further news. ", "update": "Watch for further news. ",
+           "end": "This warning is over. "},
+}  # fmt: skip
 _SMS = {"new": "alert", "update": "update", "end": "cancel"}
 _WORDS = {
     "zh": {
@@ -192,7 +197,8 @@ def _sms(alert: AlertText) -> tuple[str, dict[str, str], str]:
         if alert.phone and clean(alert.phone) in advice:
             break
     stop = "。" if lang == "zh" else ". "
-    note = "".join(f"{part}{stop}" for part in (advice, tail) if part)
+    # Providers refuse an empty parameter, so something is always said.
+    note = "".join(f"{part}{stop}" for part in (advice, tail) if part) or _NOTHING_MORE[lang][alert.step]
     params = {"title": title, "note": note}
     return name, params, head + TEMPLATES[name].format(link="", **params)
 

@@ -60,34 +60,52 @@ _URGENT: Mapping[str, str] = {
 }
 # Answers and questions (``delivery.compose_reply``). A code never carries a link.
 _REPLIES: Mapping[str, str] = {
-    "code-zh": "验证码{code}，10分钟内有效。不是您本人操作请不必理会",
-    "welcome-zh": "您已订阅{scope}的公告，有新内容时{hour}点一条。退订请回复TD，咨询电话{phone}{link}",
-    "unplaced-zh": "已订阅全市公告，但没认出“{name}”。可再发DY加地名，如DY{example}。退订请回复TD{link}",
-    "already-zh": "您已在订阅{scope}的公告，每天{hour}点，不必再发。退订请回复TD{link}",
-    "stopped-zh": "已退订，不会再给这个号码发短信。想再收到请发送DY，咨询电话{phone}{link}",
-    "help-zh": "发送DY加地名订阅公告，例如DY{example}；发送TD退订。咨询电话{phone}{link}",
-    "kept-zh": "好的，短信照旧，每天{hour}点。退订请回复TD{link}",
-    "still-zh": "这个号码订阅着我们的公告。还要收到请回复Y，不是您订的请回复R{link}",
-    "copyask-zh": "{whom}想让您也收到一份公告短信。同意请回复Y，不回复就不会再发{link}",
-    "copyon-zh": "好的，今后{whom}收到公告短信时您也收到一份。不要了请回复TD{link}",
-    "copyoff-zh": "{whom}的公告短信已停止，您不会再收到副本。咨询电话{phone}{link}",
-    "copyend-zh": "收您短信副本的人不要副本了，您自己的短信照旧。咨询电话{phone}{link}",
-    "code-en": "Code {code}, valid for 10 minutes. If it was not you, ignore this",
-    "welcome-en": "You now get notices for {scope} at {hour}:00. Reply TD to stop, call {phone}{link}",
-    "unplaced-en": "You get notices for the city; {name} is unknown. Send DY {example}, or TD to stop{link}",
-    "already-en": "You already get notices for {scope} at {hour}:00. Reply TD to stop{link}",
-    "stopped-en": "Stopped: no more texts to this number. Send DY to get them again, call {phone}{link}",
-    "help-en": "Send DY and a place for notices, e.g. DY {example}; TD to stop. Questions: {phone}{link}",
-    "kept-en": "Thank you, the texts go on at {hour}:00. Reply TD to stop{link}",
-    "still-en": "This number gets our notices. Reply Y to keep them, R if it was not you{link}",
-    "copyask-en": "{whom} would like you to get a copy of notices. Reply Y to agree, else none{link}",
-    "copyon-en": "Whenever {whom} gets a notice by text you get one too. Reply TD to stop{link}",
-    "copyoff-en": "The texts of {whom} have stopped; you get no copies any more. Questions: {phone}{link}",
-    "copyend-en": "Whoever got copies of your texts wants no more; yours go on. Questions: {phone}{link}",
+    "code-zh": "验证码{code}，10分钟内有效，请勿告诉他人。若非您本人操作，不必理会",
+    "welcome-zh": "您已订阅{scope}的公告，有新内容的日子{hour}点发一条。退订请回复TD，咨询请打{phone}{link}",
+    "unplaced-zh": (
+        "已为您订阅全市公告，只是没认出“{name}”。请再发送DY加地名，例如DY{example}。退订请回复TD{link}"
+    ),
+    "already-zh": "您已订阅过{scope}的公告，有新内容的日子{hour}点发一条，不用再订。退订请回复TD{link}",
+    "stopped-zh": "已退订，我们不再给这个号码发短信。想重新订阅请发送DY，咨询请打{phone}{link}",
+    "help-zh": "发送DY加地名订阅公告，例如DY{example}；发送TD退订。咨询请打{phone}{link}",
+    "kept-zh": "好的，短信照常，有新内容的日子{hour}点发一条。退订请回复TD{link}",
+    "still-zh": "这个号码订阅了我们的公告短信。想继续收请回复Y，不是您订的请回复R{link}",
+    "copyask-zh": "{whom}订阅了公告短信，想让您也收到一份。同意请回复Y；不回复，我们就不再打扰{link}",
+    "copyon-zh": "好的，今后{whom}收到公告短信时，您也会收到一份。不想再收请回复TD{link}",
+    "copyoff-zh": "今后不再把{whom}的公告短信抄送给您。咨询请打{phone}{link}",
+    "copyend-zh": "您的公告短信原来还抄送一人，对方已退出；您自己的短信照常。咨询请打{phone}{link}",
+    "code-en": "Your code is {code}, valid for 10 minutes. Tell nobody. Not you? Ignore this",
+    "welcome-en": (
+        "You now get notices for {scope}, at {hour}:00 on days with news. Reply TD to stop. Questions: {phone}{link}"
+    ),
+    "unplaced-en": (
+        "You now get notices for the whole city; we do not know {name}. Try DY {example}. Reply TD to stop{link}"
+    ),
+    "already-en": (
+        "You already get notices for {scope}, at {hour}:00 on days with news. Reply TD to stop{link}"
+    ),
+    "stopped-en": (
+        "Stopped: no more texts to this number. Send DY to get them again. Questions: {phone}{link}"
+    ),
+    "help-en": (
+        "For notices send DY and a place, e.g. DY {example}. To stop send TD. Questions: {phone}{link}"
+    ),
+    "kept-en": "Thank you, the texts go on, at {hour}:00 on days with news. Reply TD to stop{link}",
+    "still-en": (
+        "This number is subscribed to our notices. Reply Y to keep them, or R if it was not you{link}"
+    ),
+    "copyask-en": (
+        "{whom} gets notices by text and would like you to get them too. Reply Y to agree; else we ask no more{link}"
+    ),
+    "copyon-en": "Thank you. When {whom} gets a notice by text, so do you. Reply TD to stop{link}",
+    "copyoff-en": "You no longer get copies of the notices for {whom}. Questions: {phone}{link}",
+    "copyend-en": (
+        "Somebody who got copies of your texts has left; your own texts go on. Questions: {phone}{link}"
+    ),
 }
-# A copy for somebody else says for whom: 为母亲：…
+# A copy for somebody else says for whom: 为母亲：… Warnings have none: they go by where somebody lives.
 _COPIED = ("discreet-{}", "digest-{}-1", "first-{}", "digest-{}-2", "digest-{}-3", "digest-{}-4",
-           "alert-{}", "update-{}", "cancel-{}", "fix-{}")  # fmt: skip
+           "fix-{}")  # fmt: skip
 _FOR = {"zh": "为{whom}：", "en": "For {whom}: "}
 TEMPLATES: Mapping[str, str] = {
     **_DIGESTS,

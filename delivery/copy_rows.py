@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import String, cast, func, literal, select
+from sqlalchemy import String, cast, func, literal, null, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from delivery.outbox_tables import IS_QUEUED, delivery
+from delivery.outbox_tables import delivery
 from feeds.kernel.db import Database
 from profiles.people_tables import relative_copy
 
 _LANES = ("digest", "immediate")
 # What a row of its own begins with; all else is the original's.
-_OWN = {"dedupe_key", "recipe", "attempts", "created_at", "changed_at", "lease_until", "lease_token", "error"}
+_OWN = {
+    "dedupe_key", "recipe", "state", "attempts", "created_at", "changed_at", "lease_until", "lease_token",
+    "error", "frozen", "begun", "provider", "provider_ref", "segments", "sent_at",
+}  # fmt: skip
 
 
 class CopyRows:
@@ -27,9 +30,10 @@ class CopyRows:
         self._database = database
 
     def add(self, now: datetime) -> int:
-        """Add a row for each queued digest of a resident and each copy agreed to before it was planned.
+        """Add a row for each digest of a resident that is still of use and each copy agreed to before it.
 
-        Only originals that are not prepared yet are doubled, so both are chosen from the same window.
+        However far the original came meanwhile: the copy is chosen from the same window, for a reader of its
+        own. So nothing is lost if a sender was quicker, or a planning was killed before it came here.
 
         Returns:
             How many rows are new.
@@ -41,7 +45,14 @@ class CopyRows:
             "dedupe_key": delivery.c.dedupe_key + ":copy:" + number,
             # The recipe is an object with sorted keys, and "copy" sorts before all that a digest has.
             "recipe": literal('{"copy":', String) + number + "," + func.substr(text, 2),
+            "state": literal("queued"),
             "attempts": literal(0),
+            "frozen": literal(0),
+            "begun": literal(0),
+            "provider": literal(""),
+            "provider_ref": literal(""),
+            "segments": literal(0),
+            "sent_at": null(),
             "created_at": literal(now, delivery.c.created_at.type),
             "changed_at": literal(now, delivery.c.changed_at.type),
             "error": literal(""),
@@ -53,9 +64,10 @@ class CopyRows:
                 relative_copy.c.channel == delivery.c.channel,
                 relative_copy.c.confirmed_at.is_not(None),
                 relative_copy.c.ended_at.is_(None),
-                IS_QUEUED,
-                delivery.c.frozen == 0,
                 delivery.c.lane.in_(_LANES),
+                delivery.c.state != "cancelled",
+                delivery.c.expires_at > now,
+                or_(delivery.c.dedupe_key.like("digest:%"), delivery.c.dedupe_key.like("now:%")),
                 delivery.c.created_at >= relative_copy.c.confirmed_at,
                 text.not_like('{"copy":%'),
                 text.not_like("{}"),

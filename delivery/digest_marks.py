@@ -92,6 +92,12 @@ def due_marks(
     return [_mark(row, now, zone, calendar) for row in rows]
 
 
+def any_due(connection: Connection, now: datetime) -> bool:
+    """Whether there is anything to plan at all; most ticks end here."""
+    query = "SELECT 1 FROM rhythm WHERE next_due_at <= ? LIMIT 1"
+    return bool(plain_rows(connection, query, [to_micros(now)]))
+
+
 def _mark(row: tuple[Any, ...], now: datetime, zone: ZoneInfo, calendar: WorkingCalendar) -> Mark:
     channel, frequency, hour, weekday, workdays, oldest, since, slot, done_id, lived = row
     rhythm = Rhythm(int(hour), frequency, int(weekday), bool(workdays))
@@ -110,11 +116,11 @@ def _mark(row: tuple[Any, ...], now: datetime, zone: ZoneInfo, calendar: Working
 
 
 def settle_broken(connection: Connection, one: Mark) -> int:
-    """Settle a planning of an earlier slot that was broken off between two slices; return where it ended.
+    """Settle a planning that was broken off and that this tick cannot end; return where it ended.
 
     Who was planned then is covered to that slot; the others keep the window that they had.
     """
-    if not one.done_id or one.begun == to_micros(one.end):
+    if not one.done_id or (one.begun == to_micros(one.end) and not one.late):
         return one.since
     run_plain(
         connection,

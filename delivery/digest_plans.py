@@ -10,24 +10,31 @@ Called by ``api.jobs.digests``; docs/digests.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from delivery.digest_marks import Mark, begin, code_of, due_marks, finish, settle_broken
+from delivery.digest_marks import Mark, any_due, begin, code_of, due_marks, finish, settle_broken
+from delivery.digest_returns import edge
 from delivery.digest_runs import mark_of, note_covered, open_run
 from delivery.windows import NEVER, PUSH_SPACE, USEFUL_FOR, open_span
 from feeds.kernel.db import Database, plain_rows, run_plain, run_plain_many
+from feeds.kernel.errors import StorageError
 from feeds.kernel.time import to_micros
 from feeds.kernel.workdays import WorkingCalendar
 
 # So many subscriptions are planned in one transaction: an alert gets in between.
 SLICE = 25_000
 _TICK = timedelta(microseconds=1)
+# PostgreSQL: what was read has changed meanwhile, or two waited for each other.
+_BROKEN_OFF = ("40001", "40P01")
+_ATTEMPTS = 6
+_Done = TypeVar("_Done")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 _DIGEST = "s.frequency <> 'immediate'"
@@ -62,17 +69,19 @@ _BY = {"sqlite": "INDEXED BY ix_contact_unverified"}
 _PAUSED = """(COALESCE(s.paused_from <= t.until, 1 = 0) AND COALESCE(t.until < s.paused_until, 1 = 1))"""
 
 # Immediate messages. The window ends just after the message is due: an edition made until then is in it,
-# and asks for no message of its own.
+# and asks for no message of its own. One that counts as made later still (the ledger writes nothing before a
+# planned slot, and clocks differ) takes the end of the window with it.
 _ADD_NOW = """INSERT INTO delivery (dedupe_key, profile_id, channel, lane, state, due_at, expires_at,
  attempts, recipe, provider, provider_ref, segments, error, created_at, changed_at, frozen, begun, run_id)
  SELECT 'now:' || n.profile_id || ':{channel}:' || n.edition_id, n.profile_id, '{channel}', 'immediate',
  'queued', n.due, n.due + {useful}, 0, '{{"kind":"digest","lang":"' || n.lang
- || '","template":"{template}","window":[' || n.since || ',' || (n.due + 1) || ']}}',
+ || '","template":"{template}","window":[' || n.since || ','
+ || (CASE WHEN n.latest > n.due THEN n.latest ELSE n.due END + 1) || ']}}',
  '', '', 0, '', {now}, {now}, 0, 0, {run}
  FROM (SELECT c.*, CASE WHEN c.wanted < {closes} THEN c.wanted ELSE {reopens} END AS due
  FROM (SELECT f.*, CASE WHEN f.pushed IS NULL OR f.pushed + {space} < {opens} THEN {opens}
  ELSE f.pushed + {space} END AS wanted
- FROM (SELECT s.profile_id, s.lang, MAX(e.id) AS edition_id,
+ FROM (SELECT s.profile_id, s.lang, MAX(e.id) AS edition_id, MAX(e.made_at) AS latest,
  CASE WHEN MIN(e.made_at) < {since} THEN MIN(e.made_at) ELSE {since} END AS since,
  (SELECT MAX(COALESCE(d.sent_at, d.due_at)) FROM delivery d WHERE d.profile_id = s.profile_id
  AND d.lane IN ('immediate', 'digest') AND d.state IN ('queued', 'leased', 'sent', 'delivered', 'unknown')
@@ -82,19 +91,21 @@ _ADD_NOW = """INSERT INTO delivery (dedupe_key, profile_id, channel, lane, state
  GROUP BY s.id, s.profile_id, s.lang, s.covered_until, s.pause_keeps, s.paused_until) AS f) AS c) AS n
  WHERE 1 = 1
  ON CONFLICT (dedupe_key) DO NOTHING"""
-_MOVE_NOW = """UPDATE subscription AS s SET covered_until = d.due_at + 1, last_result = 'looked',
+_MOVE_NOW = """UPDATE subscription AS s SET covered_until = {ends}, last_result = 'looked',
  last_planned_at = {now} FROM delivery AS d
  WHERE d.run_id = {run} AND d.created_at = {now} AND d.channel = '{channel}' AND s.profile_id = d.profile_id
  AND s.channel = d.channel AND s.ended_at IS NULL AND s.frequency = 'immediate'
- AND s.covered_until < d.due_at + 1"""
+ AND s.covered_until < {ends}"""
 _LOOK_BACK = 1000
 # What is not wanted from a rest lies before the window.
 _SINCE = """(CASE WHEN s.pause_keeps = 0 AND s.paused_until > s.covered_until AND s.paused_until <= {now}
  THEN s.paused_until ELSE s.covered_until END)"""
-# By new editions; one that landed late (its making began before the last message) still counts.
+# By new editions; one that landed late (its making began before the last message) still counts, and so does
+# one that counts as made at a moment to come.
 _BY_EDITION = """edition e CROSS JOIN subscription s WHERE e.id > {after} AND s.profile_id = e.profile_id
  AND (e.made_at >= {since}
- OR (e.id > {seen} AND e.made_at < s.last_planned_at AND e.made_at >= s.created_at))"""
+ OR (e.id > {seen} AND e.made_at >= s.created_at
+ AND (e.made_at < s.last_planned_at OR e.made_at > {now})))"""
 # By subscriptions whose rest is over: what came meanwhile comes now.
 _BY_REST = """subscription s CROSS JOIN edition e WHERE s.next_due_at <= {now} AND e.profile_id = s.profile_id
  AND e.made_at >= {since}"""
@@ -136,6 +147,12 @@ class Planned:
     rows: int = 0
     runs: set[int] = field(default_factory=set)
 
+    def add(self, other: Planned) -> None:
+        """Count what another one did as well."""
+        self.due += other.due
+        self.rows += other.rows
+        self.runs |= other.runs
+
 
 class DigestPlanner:
     """Puts due digests into the outbox.
@@ -159,24 +176,43 @@ class DigestPlanner:
         if not all(_NAME.fullmatch(name) for name in (*terms.channels, terms.template)):
             raise ValueError(f"not names of channels and a template: {terms.channels}, {terms.template!r}")
         done = Planned()
+        with self._database.read() as connection:
+            if not any_due(connection, now):
+                return done
         spans: list[_Span] | None = None
         while spans is None or spans:
-            with self._database.write() as connection:
-                if not _alone(connection, still=True):
-                    break  # somebody else is planning the very same
-                some = due_marks(connection, now, terms.zone, terms.calendar, terms.channels)
-                if not some:
-                    break
-                if spans is None:
-                    some = [replace(one, since=settle_broken(connection, one)) for one in some]
-                    spans = self._spans(connection, some)
-                    _note_missed(connection, some, now)
-                if spans:
-                    begin(connection, some, spans[0].upto)
-                    self._slice(connection, now, terms, some, spans.pop(0), done)
-                if not spans:
-                    finish(connection, some, now)
+            step = _repeated(partial(self._step, now, terms, spans))
+            if step is None:
+                break
+            spans, part = step
+            done.add(part)
         return done
+
+    def _step(
+        self, now: datetime, terms: Terms, spans: Sequence[_Span] | None
+    ) -> tuple[list[_Span], Planned] | None:
+        """Plan the next slice in one transaction; return what is left, or ``None`` if there is nothing to do.
+
+        It changes nothing but the database, so that it can be tried again.
+        """
+        part = Planned()
+        with self._database.write() as connection:
+            if not _alone(connection, still=True):
+                return None  # somebody else is planning the very same
+            some = due_marks(connection, now, terms.zone, terms.calendar, terms.channels)
+            if not some:
+                return None
+            if spans is None:
+                some = [replace(one, since=settle_broken(connection, one)) for one in some]
+                spans = self._spans(connection, some)
+                _note_missed(connection, some, now)
+            if spans:
+                begin(connection, some, spans[0].upto)
+                self._slice(connection, now, terms, some, spans[0], part)
+            left = list(spans[1:])
+            if not left:
+                finish(connection, some, now)
+        return left, part
 
     def plan_immediate(self, now: datetime, terms: Terms) -> Planned:
         """Plan a message for who wants news at once and got an edition since the last look.
@@ -185,6 +221,9 @@ class DigestPlanner:
         minutes apart and inside the channel's hours; what is picked until the message is due comes with
         it, so a busy morning is one message and not ten.
         """
+        return _repeated(partial(self._at_once, now, terms))
+
+    def _at_once(self, now: datetime, terms: Terms) -> Planned:
         done = Planned()
         with self._database.write() as connection:
             if not _alone(connection):
@@ -222,7 +261,7 @@ class DigestPlanner:
         said: dict[str, Any] = words | {
             "channel": channel, "opens": opens, "closes": closes, "reopens": reopens,
             "space": PUSH_SPACE // _TICK, "useful": USEFUL_FOR // _TICK, "template": terms.template,
-            "verified": verified, "spaced": to_micros(now - PUSH_SPACE),
+            "verified": verified, "ends": edge(connection, "d", 1), "spaced": to_micros(now - PUSH_SPACE),
             "since": _SINCE.format(**words), "paused": _RESTS.format(**words),
         }  # fmt: skip
         added = connection.exec_driver_sql(_ADD_NOW.format(driven=driven.format(**said), **said)).rowcount
@@ -308,6 +347,19 @@ def _note_missed(connection: Connection, some: Sequence[Mark], now: datetime) ->
     for one in [one for one in some if one.lived]:
         by = one.following if one.late else one.end
         note_covered(connection, [to_micros(slot) for slot in one.missed], by, now)
+
+
+def _repeated(work: Callable[[], _Done]) -> _Done:
+    """Run a transaction; again where PostgreSQL broke it off because of somebody else's."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return work()
+        except StorageError as error:
+            # The driver's error is what SQLAlchemy's holds, and that is the cause of ours.
+            cause = getattr(error.__cause__, "orig", None)
+            if getattr(cause, "sqlstate", None) not in _BROKEN_OFF:
+                raise
+    return work()
 
 
 def _alone(connection: Connection, *, still: bool = False) -> bool:

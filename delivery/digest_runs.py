@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from delivery.digest_returns import give_back, owed
 from delivery.windows import Rhythm, slot_after
 from feeds.kernel.db import Database, marks, plain_rows, run_plain
 from feeds.kernel.time import from_micros, to_micros
@@ -30,16 +31,6 @@ _TOLD = "WHERE r.kind = 'digest' OR r.rows > 0"
 _WAITING = (
     "SELECT 1 FROM delivery d WHERE d.run_id = digest_run.id AND d.state IN ('queued', 'leased', 'held')"
 )
-# The rhythm of ``s`` was planned to the end of the window ``w``.
-_REACHED = """SELECT 1 FROM rhythm r WHERE r.channel = s.channel AND r.frequency = s.frequency
- AND r.local_hour = s.local_hour AND r.weekday = s.weekday AND r.workdays_only = s.workdays_only
- AND (r.covered_until = w.until OR (r.slot = w.until AND s.id < r.done_id))"""
-# A digest that expired unsent, or met a rest that began meanwhile, was never read: its window is opened
-# again, so that the next one says it.
-_READ = {
-    "sqlite": "json_extract(d.recipe, '$.window[{n}]')",
-    "postgresql": "(d.recipe::json->'window'->>{n})::bigint",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +93,7 @@ class RunStore:
     def complete_due(self, now: datetime) -> int:
         """Complete every open run of which nothing waits any more; return how many.
 
-        What expired unsent in such a run is given back to the subscriptions: the next digest covers it.
+        What ended unsent in such a run is given back to the subscriptions: the next digest covers it.
         """
         with self._database.read() as connection:
             over = [
@@ -115,6 +106,14 @@ class RunStore:
             with self._database.write() as connection:
                 done += _complete(connection, run_id, now)
         return done
+
+    def give_back(self, now: datetime) -> int:
+        """Give back what ended unsent so far in runs of which other messages still wait; return how many."""
+        with self._database.read() as connection:
+            if not owed(connection, now):
+                return 0
+        with self._database.write() as connection:
+            return give_back(connection, now)
 
     def missing(
         self, now: datetime, zone: ZoneInfo, calendar: WorkingCalendar, *, days: int = 7
@@ -188,24 +187,14 @@ def note_covered(connection: Connection, slots: Collection[int], by: datetime, n
 
 
 def _complete(connection: Connection, run_id: int, now: datetime) -> int:
-    read = _READ[connection.dialect.name]
-    window = f"{read.format(n=0)} AS since, {read.format(n=1)} AS until"
-    copies = "?" if connection.dialect.name == "sqlite" else "%s"
-    connection.exec_driver_sql(
-        "UPDATE subscription AS s SET covered_until = w.since "  # noqa: S608
-        f"FROM (SELECT d.profile_id, d.channel, d.state, {window} FROM delivery d "
-        f"WHERE d.run_id = {run_id} AND (d.state = 'expired' OR (d.state = 'skipped' "
-        f"AND d.error = 'paused')) AND d.dedupe_key NOT LIKE {copies}) AS w "
-        "WHERE s.profile_id = w.profile_id AND s.channel = w.channel AND s.ended_at IS NULL "
-        "AND (w.state = 'expired' OR s.pause_keeps = 1) AND w.since < w.until AND "
-        f"(s.covered_until = w.until OR (s.covered_until = 0 AND EXISTS ({_REACHED})))",
-        ("%:copy:%",),
-    )
     query = (
         "UPDATE digest_run SET state = 'completed', completed_at = "  # noqa: S608
         f"{to_micros(now)} WHERE id = {run_id} AND state = 'open' AND NOT EXISTS ({_WAITING})"
     )
-    return connection.exec_driver_sql(query).rowcount
+    done = connection.exec_driver_sql(query).rowcount
+    # Only afterwards: by now nothing of it can end unsent any more.
+    give_back(connection, now, run_id)
+    return done
 
 
 def _run(row: tuple[Any, ...]) -> Run:

@@ -113,11 +113,12 @@ class DkimSigner:
 
 
 @lru_cache(maxsize=1024)
-def relaxed_header(line: str) -> bytes:
-    """Bring one header into the canonical form that is signed, without its line end."""
-    name, _, value = line.partition(":")
-    text = value.replace("\r\n", "").encode("ascii")
-    return name.strip().lower().encode("ascii") + b":" + _WSP.sub(b" ", text).strip(b" ")
+def relaxed_header(line: str) -> tuple[str, bytes]:
+    """Bring one header into the canonical form that is signed; returns its name and that form."""
+    written, _, value = line.partition(":")
+    name = written.strip().lower()
+    # Unfolds, and makes one blank of any white space; control characters are in no header we write.
+    return name, f"{name}:{' '.join(value.split())}\r\n".encode("ascii")
 
 
 def relaxed_body(body: bytes) -> bytes:
@@ -132,15 +133,16 @@ def relaxed_body(body: bytes) -> bytes:
 
 def _signed_headers(head: Sequence[str]) -> tuple[str, bytes]:
     """The names for ``h=``, and the canonical lines of those that are there."""
-    by_name: dict[str, list[str]] = {}
-    for line in head:
-        by_name.setdefault(line.partition(":")[0].lower(), []).append(line)
+    by_name: dict[str, list[bytes]] = {}
+    for written in head:
+        name, line = relaxed_header(written)
+        by_name.setdefault(name, []).append(line)
     names: list[str] = []
     lines: list[bytes] = []
     for name in SIGNED:
         for line in reversed(by_name.get(name, ())):  # the last one is signed first
             names.append(name)
-            lines.append(relaxed_header(line) + b"\r\n")
+            lines.append(line)
     return ":".join((*names, *_ALONE)), b"".join(lines)
 
 

@@ -53,15 +53,17 @@ class Signer(Protocol):
         """Return signature headers for header lines and a body."""
 
 
-def to_bytes(message: MailMessage, signer: Signer | None = None) -> bytes:
+def to_bytes(message: MailMessage, signer: Signer | None = None, *, end: bytes = b"") -> bytes:
     """Assemble the mail.
 
     Args:
         message: One recipient in ``to``, without a display name; ``sender`` may have one.
         signer: Puts signatures in front, if there is one.
+        end: Put behind it, such as SMTP's final dot.
 
     Returns:
-        ASCII bytes, CRLF line ends, ready for SMTP's DATA except for dot-stuffing.
+        ASCII bytes with CRLF line ends. No line begins with a dot (they begin with names, blanks, hyphens and
+        base64), so nothing needs to be doubled for SMTP.
 
     Raises:
         PermanentError: If a header holds a control character, an address is not exactly one usable
@@ -85,7 +87,7 @@ def to_bytes(message: MailMessage, signer: Signer | None = None) -> bytes:
     ))  # fmt: skip
     if signer is not None:
         head = [*signer.headers(head, body), *head]
-    return "\r\n".join((*head, "\r\n")).encode("ascii") + body
+    return b"".join(("\r\n".join((*head, "\r\n")).encode("ascii"), body, end))
 
 
 def address(text: str) -> str:

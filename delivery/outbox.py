@@ -21,7 +21,7 @@ from sqlalchemy import Connection, case, func, insert, literal, select, text, up
 from sqlalchemy.dialects import postgresql, sqlite
 
 from delivery.outbox_claim import Guard, Refusal, put_back, take
-from delivery.outbox_finish import begin, finish, freeze
+from delivery.outbox_finish import begin, finish, freeze, renew
 from delivery.outbox_runs import HeldRun, count_bounces, held, hold, release, waiting
 from delivery.outbox_tables import (
     IS_QUEUED,
@@ -43,6 +43,10 @@ URGENT: tuple[Lane, ...] = LANES[:2]
 # Seconds after which a run is looked at again: while it is planned it may grow.
 _LOOK_AGAIN = 1.0
 _RETRYABLE: tuple[DeliveryState, ...] = ("failed", "unknown", "expired", "cancelled")
+# What failed earlier than so is not queued again unless somebody names it.
+_LATELY = timedelta(days=1)
+_WAITS = delivery.c.state.in_(("queued", "held"))
+_IS_HELD = "state = 'held' AND run_id IN (SELECT run_id FROM delivery_run WHERE held_why <> '')"
 
 
 class OutboxStore:
@@ -158,6 +162,13 @@ class OutboxStore:
         with self._database.write_plain() as connection:
             return begin(connection, rows)
 
+    def renew(self, rows: Sequence[Delivery], until: datetime) -> int:
+        """Hold rows for longer that are in the air; returns how many are still the caller's."""
+        if not rows:
+            return 0
+        with self._database.write_plain() as connection:
+            return renew(connection, rows, until)
+
     def finish(
         self,
         delivery_id: int,
@@ -207,27 +218,21 @@ class OutboxStore:
 
     def expire(self, now: datetime, limit: int = 10_000) -> int:
         """End waiting rows whose time is over, also of channels that are switched off; returns how many."""
-        old = (
-            "SELECT id FROM delivery WHERE state = 'queued' AND lane = ? AND due_at <= ? AND expires_at <= ? "
-            "LIMIT ?"
-        )
-        held = (
-            "SELECT id FROM delivery WHERE run_id IN (SELECT run_id FROM delivery_run WHERE held_why <> '')"
-        )
+        # Also of rows that are put off to a later hour: nobody would claim them before.
+        old = "SELECT id FROM delivery WHERE state = 'queued' AND lane = ? AND expires_at <= ? LIMIT ?"
+        held = f"SELECT id FROM delivery WHERE {_IS_HELD} AND expires_at <= ? LIMIT ?"
         instant, count = to_micros(now), 0
-        with self._database.write() as connection:
-            found: list[tuple[int]] = []
+        with self._database.read() as connection:  # the look takes long where many wait; nobody waits for it
+            found: list[tuple[int]] = quick_rows(connection, held, [instant, limit])
             for lane in LANES:
-                found += quick_rows(connection, old, [lane, instant, instant, limit])
-            found += quick_rows(
-                connection, f"{held} AND state = 'held' AND expires_at <= ? LIMIT ?", [instant, limit]
-            )
-            for part in parts([number for (number,) in found]):
+                found += quick_rows(connection, old, [lane, instant, limit])
+        for part in parts([number for (number,) in found]):
+            with self._database.write() as connection:
                 count += quick_change(
                     connection,
                     "UPDATE delivery SET state = 'expired', changed_at = ? WHERE "  # noqa: S608
-                    f"{within(connection, 'id')} AND state IN ('queued', 'held')",
-                    [instant, listed(connection, part)],
+                    f"{within(connection, 'id')} AND state IN ('queued', 'held') AND expires_at <= ?",
+                    [instant, listed(connection, part), instant],
                 )
         return count
 
@@ -299,77 +304,69 @@ class OutboxStore:
         """Queue again what ended badly, due at once, with its attempts counted from 0.
 
         Args:
-            ids: These, if ``failed``, ``unknown``, ``expired`` or ``cancelled``; ``None`` for all
-                ``failed`` ones. An ``unknown`` SMS may be sent twice: look it up first.
+            ids: These, if ``failed``, ``unknown``, ``expired`` or ``cancelled``. ``None``: what ``failed``
+                of the last day and is still of use, alerts excepted; an old warning must not come back.
+                An ``unknown`` SMS may be sent twice: look it up first.
             at: Now.
-            expires_at: The new end of each row's life, where its own is earlier.
+            expires_at: The new end of the life of each row that is named, where its own is earlier.
 
         Returns:
             How many rows were queued.
         """
         base = update(delivery).values(
-            state="queued", due_at=at, attempts=0, begun=0, error="", changed_at=at,
-            expires_at=_later(delivery.c.expires_at, expires_at),
+            state="queued", due_at=at, attempts=0, begun=0, error="", changed_at=at
+        )
+        lately = (
+            delivery.c.state == "failed", delivery.c.lane != "alert", delivery.c.expires_at > at,
+            delivery.c.created_at > at - _LATELY,
         )  # fmt: skip
+        named = base.values(expires_at=_later(delivery.c.expires_at, expires_at)).where(
+            delivery.c.state.in_(_RETRYABLE)
+        )
         with self._database.write() as connection:
             if ids is None:
-                return connection.execute(base.where(delivery.c.state == "failed")).rowcount
+                return connection.execute(base.where(*lately)).rowcount
             return sum(
-                connection.execute(
-                    base.where(delivery.c.id.in_(part), delivery.c.state.in_(_RETRYABLE))
-                ).rowcount
+                connection.execute(named.where(delivery.c.id.in_(part))).rowcount
                 for part in parts(sorted(ids))
             )
 
     def cancel(self, ids: Collection[int] | None, at: datetime, *, channel: str = EVERYTHING) -> int:
-        """Turn queued rows into ``cancelled``: the given ones, or all (of one channel).
+        """Turn rows that wait, also for a person, into ``cancelled``: the given ones, or all (of one channel).
 
         Rows already claimed are on their way and stay as they are.
         """
-        base = update(delivery).where(IS_QUEUED).values(state="cancelled", changed_at=at)
+        base = update(delivery).values(state="cancelled", changed_at=at)
         if channel:
             base = base.where(delivery.c.channel == channel)
         with self._database.write() as connection:
             if ids is None:
-                return connection.execute(base).rowcount
+                # Each part has an index of its own; together they have none.
+                return sum(connection.execute(base.where(one)).rowcount for one in (IS_QUEUED, text(_IS_HELD)))
             return sum(
-                connection.execute(base.where(delivery.c.id.in_(part))).rowcount
+                connection.execute(base.where(delivery.c.id.in_(part), _WAITS)).rowcount
                 for part in parts(sorted(ids))
             )
 
     def cancel_run(self, run_id: int, at: datetime) -> int:
         """Turn what a run has not sent yet into ``cancelled``; it waits for nobody any more."""
+        rest = (
+            "UPDATE delivery SET state = 'cancelled', changed_at = ? WHERE run_id = ? "
+            "AND state IN ('queued', 'held')"
+        )
         with self._database.write() as connection:
+            # Rows first, then the run: whoever waits for the run may hold rows.
+            count = quick_change(connection, rest, [to_micros(at), run_id])
             release(connection, run_id, "cancelled", at)
-            text = "UPDATE delivery SET state = 'cancelled', changed_at = ? WHERE run_id = ? AND "
-            return quick_change(connection, f"{text}state = 'queued'", [to_micros(at), run_id])
+        return count
 
     def cancel_profile(self, profile_id: int, at: datetime, *, channel: str = EVERYTHING) -> int:
-        """Turn a resident's queued rows into ``cancelled``, e.g. when they leave."""
-        base = update(delivery).where(IS_QUEUED, delivery.c.profile_id == profile_id)
+        """Turn a resident's waiting rows, also held ones, into ``cancelled``, e.g. when they leave."""
+        base = update(delivery).where(_WAITS, delivery.c.profile_id == profile_id)
         if channel:
             base = base.where(delivery.c.channel == channel)
         with self._database.write() as connection:
             return connection.execute(base.values(state="cancelled", changed_at=at)).rowcount
-
-    def confirm(self, provider: str, provider_ref: str, state: DeliveryState, at: datetime) -> bool:
-        """Record a provider's receipt: ``delivered``, ``bounced`` or ``complained``.
-
-        Returns:
-            False if no row that was sent, or whose outcome is unknown, bears that reference.
-        """
-        with self._database.write() as connection:
-            found = connection.execute(
-                update(delivery)
-                .where(
-                    delivery.c.provider_ref == provider_ref,
-                    text("provider_ref <> ''"),
-                    delivery.c.provider == provider,
-                    delivery.c.state.in_(("sent", "delivered", "unknown")),
-                )
-                .values(state=state, changed_at=at)
-            )
-        return found.rowcount > 0
 
     def get(self, delivery_id: int) -> Delivery | None:
         """Return one row with its notices."""
@@ -393,16 +390,6 @@ class OutboxStore:
         condition = [] if state is None else [delivery.c.state == state]
         newest = select(delivery.c.id).where(*condition).order_by(delivery.c.id.desc()).limit(limit)
         return self._find(delivery.c.id.in_(newest))[::-1]
-
-    def last_push(self, profile_id: int) -> datetime | None:
-        """Return when the latest push to a resident went out or is due; for ``windows.spaced``."""
-        counted = ("queued", "leased", "sent", "delivered", "unknown")
-        moment = func.max(func.coalesce(delivery.c.sent_at, delivery.c.due_at))
-        condition = (delivery.c.profile_id == profile_id, delivery.c.state.in_(counted))
-        with self._database.read() as connection:
-            return connection.scalar(
-                select(moment).where(*condition, delivery.c.lane.in_(("immediate", "digest")))
-            )
 
     @contextmanager
     def _joined(self, connection: Connection | None) -> Iterator[Connection]:

@@ -52,6 +52,7 @@ class Refusal:
     due_at: datetime | None = None
 
 
+_OVER = Refusal("expired", "Its time is over.")
 # Judges all rows of a batch in the claim's transaction; rows that it does not name may go out.
 Guard = Callable[[Connection, Sequence[Delivery], datetime], Mapping[int, Refusal]]
 
@@ -141,9 +142,14 @@ def _judged(
     connection: Connection, rows: Sequence[Delivery], now: datetime, guard: Guard
 ) -> Mapping[int, Refusal]:
     """Write down what may not go out now, and return it."""
-    late = {row.id: Refusal("expired", "Its time is over.") for row in rows if row.expires_at <= now}
+    late = {row.id: _OVER for row in rows if row.expires_at <= now}
     asked = [row for row in rows if row.id not in late] if late else rows
     refusals = {**guard(connection, asked, now), **late}
+    if refusals:
+        ends = {row.id: row.expires_at for row in rows}
+        for number, one in refusals.items():
+            if one.state == "queued" and one.due_at is not None and one.due_at >= ends[number]:
+                refusals[number] = _OVER  # it could not go out in time
     if refusals:
         due = {row.id: row.due_at for row in rows}
         run_plain_many(

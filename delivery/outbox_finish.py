@@ -1,4 +1,4 @@
-"""Writing down what a sender does with rows it holds: fix the recipe, begin, finish.
+"""Writing down what a sender does with rows it holds: fix the recipe, begin, hold on, finish.
 
 Every statement names the lease's token, so that a sender whose lease went to somebody else changes
 nothing. It never sends and reads no clock. Called by ``delivery.outbox``.
@@ -82,6 +82,15 @@ def begin(connection: Connection, rows: Sequence[Delivery]) -> set[int]:
         text = f"UPDATE delivery SET begun = 1 WHERE {within(connection, 'id')}"  # noqa: S608
         change_plain(connection, text, [listed(connection, standing)])
     return standing
+
+
+def renew(connection: Connection, rows: Sequence[Delivery], until: datetime) -> int:
+    """Let the leases of rows end later; return how many still stood."""
+    standing = held_by(connection, rows)
+    if standing:
+        text = f"UPDATE delivery SET lease_until = ? WHERE {within(connection, 'id')}"  # noqa: S608
+        change_plain(connection, text, [to_micros(until), listed(connection, standing)])
+    return len(standing)
 
 
 def finish(connection: Connection, outcomes: Sequence[Outcome], at: datetime) -> tuple[int, Counter[int]]:

@@ -1,6 +1,7 @@
 """Who may run a job now: one row a job, so that two schedulers on one database take turns.
 
-A lease ends by itself; a holder that lives renews it. It reads no clock and runs nothing. Called by
+A lease is short and ends by itself; a holder that lives renews all of its own, between its turns and while
+a job runs, however long that takes. So a dead holder is noticed after one lease. It reads no clock and runs nothing. Called by
 ``api.jobs.scheduler``.
 """
 
@@ -35,6 +36,12 @@ class JobLeases:
         with self._database.write() as connection:
             values = [name, holder, to_micros(now + lease), to_micros(now), to_micros(now + self._longest)]
             return change_plain(connection, _TAKE, values) > 0
+
+    def renew(self, holder: str, now: datetime, lease: timedelta) -> int:
+        """Let all leases of a holder end later; returns how many it has."""
+        with self._database.write() as connection:
+            values = [to_micros(now + lease), holder]
+            return change_plain(connection, "UPDATE job_lease SET until = ? WHERE holder = ?", values)
 
     def give(self, name: str, holder: str) -> None:
         """Give a lease back before it ends."""

@@ -18,7 +18,8 @@ from feeds.kernel.time import from_micros, to_micros
 # A run halts by itself from so many bounces on, if they are more than this share of what was sent.
 LEAST_BOUNCES = 10
 BOUNCE_SHARE = 0.10
-
+# One lock of PostgreSQL's for all runs; a number of our own.
+_LOCK = 7_406_005
 _SEEN = (
     "INSERT INTO delivery_run (run_id, bounced, held_why, released_by) VALUES (?, 0, '', '') "
     "ON CONFLICT (run_id) DO NOTHING"
@@ -44,6 +45,16 @@ class HeldRun:
 
 def waiting(connection: Connection, run_ids: Collection[int], above: int, at: datetime) -> dict[int, str]:
     """Which of these runs may not send now, with the reason; a run that is too large is held from here on."""
+    found = _waiting(connection, run_ids, above)
+    if found:
+        _alone(connection)
+        found = _waiting(connection, run_ids, above)  # a person may have released it meanwhile
+    for run_id, why in found.items():
+        hold(connection, run_id, why, at)
+    return found
+
+
+def _waiting(connection: Connection, run_ids: Collection[int], above: int) -> dict[int, str]:
     marks = within(connection, "run_id")
     known = {
         row[0]: row[1:]
@@ -58,26 +69,49 @@ def waiting(connection: Connection, run_ids: Collection[int], above: int, at: da
         released = run_id in known and known[run_id][1] is not None
         if above and run_id not in found and not released and _larger(connection, run_id, above):
             found[run_id] = "size"
-    for run_id, why in found.items():
-        hold(connection, run_id, why, at)
     return found
+
+
+def _alone(connection: Connection) -> None:
+    """Have the runs to oneself until the transaction ends.
+
+    Whoever comes here may hold rows of the outbox. So whoever is here waits for no row: two claimers of one
+    run, each with rows that the other wants to hold, would wait for each other for ever.
+    """
+    if connection.dialect.name == "postgresql":
+        plain_rows(connection, "SELECT pg_advisory_xact_lock(?)", [_LOCK])
+
+
+def _move(connection: Connection, run_id: int, old: str, new: str, at: datetime) -> int:
+    """Change the state of a run's rows, past those that somebody is changing just now.
+
+    Their claimer asks :func:`waiting` in the same transaction, and every later claim does.
+    """
+    free = " FOR UPDATE SKIP LOCKED" if connection.dialect.name == "postgresql" else ""
+    text = (
+        "UPDATE delivery SET state = ?, changed_at = ? WHERE id IN "  # noqa: S608
+        f"(SELECT id FROM delivery WHERE run_id = ? AND state = ?{free})"
+    )
+    return change_plain(connection, text, [new, to_micros(at), run_id, old])
 
 
 def hold(connection: Connection, run_id: int, why: str, at: datetime) -> int:
     """Hold what a run still has to send; return how many rows."""
+    _alone(connection)
     change_plain(connection, _SEEN, [run_id])
     change_plain(
         connection,
         "UPDATE delivery_run SET held_at = ?, held_why = ? WHERE run_id = ? AND held_why = ''",
         [to_micros(at), why, run_id],
     )
-    text = "UPDATE delivery SET state = 'held', changed_at = ? WHERE run_id = ? AND state = 'queued'"
-    return change_plain(connection, text, [to_micros(at), run_id])
+    return _move(connection, run_id, "queued", "held", at)
 
 
 def count_bounces(connection: Connection, bounces: Mapping[int, int], at: datetime) -> list[int]:
     """Add bounces to their runs; return the runs that halt because of them."""
     halted = []
+    if bounces:
+        _alone(connection)
     for run_id, more in bounces.items():
         change_plain(connection, _SEEN, [run_id])
         ((bounced, why, released),) = plain_rows(
@@ -95,6 +129,7 @@ def count_bounces(connection: Connection, bounces: Mapping[int, int], at: dateti
 
 def release(connection: Connection, run_id: int, by: str, at: datetime) -> int:
     """Let a held run go on; its bounces are counted anew. Returns the rows that are queued again."""
+    _alone(connection)
     change_plain(connection, _SEEN, [run_id])
     change_plain(
         connection,
@@ -102,8 +137,7 @@ def release(connection: Connection, run_id: int, by: str, at: datetime) -> int:
         "released_by = ? WHERE run_id = ?",
         [to_micros(at), by, run_id],
     )
-    text = "UPDATE delivery SET state = 'queued', changed_at = ? WHERE run_id = ? AND state = 'held'"
-    return change_plain(connection, text, [to_micros(at), run_id])
+    return _move(connection, run_id, "held", "queued", at)
 
 
 def held(connection: Connection) -> list[HeldRun]:

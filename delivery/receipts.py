@@ -36,7 +36,7 @@ _MOVE = (
     "provider = ?, provider_ref = CASE WHEN provider_ref = '' THEN ? ELSE provider_ref END "
     "WHERE id = ? AND state = ?"
 )
-_ROW = "SELECT id, state, provider, channel, attempts FROM delivery WHERE "
+_ROW = "SELECT id, state, provider, channel, attempts, sent_at FROM delivery WHERE "
 
 
 class ReceiptStore:
@@ -131,12 +131,12 @@ def _keep(connection: Connection, one: Receipt, at: datetime) -> bool:
     return change_plain(connection, text, values) > 0
 
 
-def _taken(connection: Connection, one: Receipt, at: datetime) -> int | None:
-    """Apply a kept report; return the number of the row it moved."""
+def _taken(connection: Connection, one: Receipt, at: datetime) -> tuple[int, bool] | None:
+    """Apply a kept report; return the number of the row it moved, and whether it had been refused at once."""
     found = _row(connection, one)
     if found is None or found[1] == "leased":
         return None  # the row is not there, or its sender has not written yet: it goes on waiting
-    number, state, *_, attempts = found
+    number, state, _, _, attempts, sent_at = found
     reference = one.provider_ref or f"{_OUT}{one.out_id}"
     change_plain(
         connection,
@@ -157,10 +157,10 @@ def _taken(connection: Connection, one: Receipt, at: datetime) -> int | None:
         state,
     ]
     change_plain(connection, _MOVE, values)
-    return int(number)
+    return int(number), state == "failed" and sent_at is None
 
 
-def _row(connection: Connection, one: Receipt) -> tuple[int, str, str, str, int] | None:
+def _row(connection: Connection, one: Receipt) -> tuple[int, str, str, str, int, int | None] | None:
     """The delivery a report is about: by the provider's reference, else by our own."""
     if one.provider_ref:
         text = f"{_ROW}provider_ref = ? AND provider_ref <> '' AND provider = ?"
@@ -189,14 +189,19 @@ def _waiting(connection: Connection, limit: int) -> list[Receipt]:
     ]
 
 
-def _changed(connection: Connection, moved: Sequence[int | None], at: datetime) -> list[Delivery]:
-    numbers = sorted({number for number in moved if number is not None})
+def _changed(
+    connection: Connection, moved: Sequence[tuple[int, bool] | None], at: datetime
+) -> list[Delivery]:
+    done = [one for one in moved if one is not None]
+    numbers, refused = sorted({number for number, _ in done}), {number for number, at_once in done if at_once}
     if not numbers:
         return []
     rows = connection.execute(
         select(delivery).where(delivery.c.id.in_(numbers)).order_by(delivery.c.id)
     ).all()
-    bounces = Counter(row.run_id for row in rows if row.run_id is not None and row.state == "bounced")
+    # What its provider refused at once was counted then; a report that says so later is no second bounce.
+    bounced = [row for row in rows if row.state == "bounced" and row.id not in refused]
+    bounces = Counter(row.run_id for row in bounced if row.run_id is not None)
     count_bounces(connection, bounces, at)
     return [delivery_of(row, ()) for row in rows]
 

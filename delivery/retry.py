@@ -9,9 +9,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from delivery.errors import DeliveryError, PermanentError, SuppressedError, UnknownOutcomeError
+from delivery.types import Lane
 
 WAITS: tuple[timedelta, ...] = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240))
 MAX_ATTEMPTS = len(WAITS) + 1
+PATIENCE, CALM_PATIENCE = timedelta(minutes=15), timedelta(hours=1)
 # Channels whose messages bear a reference that the receiver recognises: a mail's Message-ID, a webhook's id.
 REPEATABLE = ("email", "webhook")
 
@@ -48,6 +50,17 @@ def retry_at(
     return now + wait
 
 
+def throttled_until(seconds: float, *, lane: Lane, now: datetime, expires_at: datetime) -> datetime | None:
+    """Return when a message that was told to wait is tried again, or ``None`` if that is after its end.
+
+    However long it was told to wait, it looks again after :data:`PATIENCE` (where somebody waits for it) or
+    :data:`CALM_PATIENCE`: the budget may have been raised meanwhile.
+    """
+    most = PATIENCE if lane in ("alert", "confirmation") else CALM_PATIENCE
+    due = now + min(timedelta(seconds=max(seconds, 0.0)), most)
+    return due if due < expires_at else None
+
+
 def final_state(error: Exception) -> str:
     """Name the state of a delivery that is not tried again."""
     if isinstance(error, SuppressedError):
@@ -57,4 +70,7 @@ def final_state(error: Exception) -> str:
     return "failed"
 
 
-__all__ = ["MAX_ATTEMPTS", "REPEATABLE", "WAITS", "DeliveryError", "final_state", "next_attempt", "retry_at"]
+__all__ = [
+    "CALM_PATIENCE", "MAX_ATTEMPTS", "PATIENCE", "REPEATABLE", "WAITS", "DeliveryError", "final_state",
+    "next_attempt", "retry_at", "throttled_until",
+]  # fmt: skip

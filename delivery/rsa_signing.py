@@ -2,8 +2,8 @@
 
 A signature takes longer than everything else a mail needs, and the usual library holds the interpreter's
 lock meanwhile. Where that OpenSSL cannot be reached (a Python that is linked statically), or where a first
-signature does not hold, :func:`fast_signer` gives ``None`` and the usual library signs. It keeps keys in memory alone.
-Called by ``delivery.dkim``.
+signature does not hold, :func:`fast_signer` gives ``None`` and the usual library signs. It keeps keys in
+memory alone. Called by ``delivery.dkim``.
 
 Source: OpenSSL's manual pages EVP_PKEY_sign(3) and d2i_PrivateKey(3); RFC 8017, 8.2 (RSASSA-PKCS1-v1_5).
 """

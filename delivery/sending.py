@@ -29,7 +29,7 @@ from delivery.errors import (
 from delivery.outbox import OutboxStore
 from delivery.outbox_breaker import Breaker
 from delivery.outbox_claim import Guard
-from delivery.retry import REPEATABLE, final_state, retry_at
+from delivery.retry import REPEATABLE, final_state, retry_at, throttled_until
 from delivery.types import (
     ChannelPort,
     Delivery,
@@ -50,7 +50,7 @@ LEASE = timedelta(minutes=10)
 IN_FLIGHT = 32
 # Rows that are prepared together.
 PREPARED = 100
-# A row is not begun in the last part of its lease, so that it cannot outlive it.
+# Nothing is begun in the last part of a lease. What is in the air then holds on to its row until it has landed.
 _MARGIN = timedelta(minutes=3)
 _LINGER = 0.005
 _ADDRESS = re.compile(r"[^\s<>@:;,'\"]+@|\+?\d{7,15}")
@@ -134,9 +134,8 @@ def send_batch(
     if not rows:
         return SendReport(0)
     until = begun + max(lease - _MARGIN, lease / 2)
-    return _Round(outbox, channels, prepare, clock, until, stop or threading.Event(), breaker).run(
-        rows, threads
-    )
+    halt = stop or threading.Event()
+    return _Round(outbox, channels, prepare, clock, lease, until, halt, breaker).run(rows, threads)
 
 
 class _Round:
@@ -148,16 +147,18 @@ class _Round:
         channels: Mapping[str, ChannelPort],
         prepare: Prepare,
         clock: Clock,
+        lease: timedelta,
         until: datetime,
         halt: threading.Event,
         breaker: Breaker | None,
     ) -> None:
         self._outbox, self._channels, self._prepare = outbox, channels, prepare
         self._clock, self._until, self._halt, self._breaker = clock, until, halt, breaker
+        self._lease, self._renewed_at = lease, until
         self._broken = threading.Event()
         self._done: SimpleQueue[Outcome] = SimpleQueue()
         self._room = threading.BoundedSemaphore(IN_FLIGHT)
-        self._in_flight: set[int] = set()
+        self._in_flight: dict[int, Delivery] = {}
         self._lost = 0
 
     def run(self, rows: Sequence[Delivery], threads: int) -> SendReport:
@@ -228,7 +229,7 @@ class _Round:
             for one in part:
                 if one.row.id not in lost:
                     self._wait_for_room()
-                    self._in_flight.add(one.row.id)
+                    self._in_flight[one.row.id] = one.row
                     pool.submit(self._work, one)
 
     def _wait_for_room(self) -> None:
@@ -273,8 +274,9 @@ class _Round:
     def _failed(self, row: Delivery, error: Exception) -> Outcome:
         note, now = _note(error), self._clock.now()
         if isinstance(error, ThrottledError):
-            due = now + timedelta(seconds=max(error.seconds, 0.0))
-            return Outcome(row.id, row.lease_token, "queued", error=note, due_at=due, untried=True)
+            due = throttled_until(error.seconds, lane=row.lane, now=now, expires_at=row.expires_at)
+            state: DeliveryState = "expired" if due is None else "queued"
+            return Outcome(row.id, row.lease_token, state, error=note, due_at=due, untried=True)
         again = retry_at(row.attempts, error, channel=row.channel, now=now, expires_at=row.expires_at)
         if again is not None:
             return Outcome(row.id, row.lease_token, "queued", error=note, due_at=again)
@@ -302,8 +304,7 @@ class _Round:
                 group = self._group(expected - seen)
                 lost += len(group) - self._outbox.finish_many(group, self._clock.now())
                 for outcome in group:
-                    if outcome.delivery_id in self._in_flight:
-                        self._in_flight.discard(outcome.delivery_id)
+                    if self._in_flight.pop(outcome.delivery_id, None) is not None:
                         self._room.release()
                 states.update(outcome.state for outcome in group)
                 errors.update(outcome.error for outcome in group if outcome.error)
@@ -313,6 +314,14 @@ class _Round:
             raise
         return SendReport(expected, dict(states), lost, dict(errors.most_common(20)))
 
+    def _renew(self) -> None:
+        """Late in the lease: hold on to what is in the air, however long its provider takes to answer."""
+        now = self._clock.now()
+        if now < self._renewed_at:
+            return
+        self._outbox.renew(list(self._in_flight.copy().values()), now + self._lease)
+        self._renewed_at = now + self._lease / 3
+
     def _group(self, most: int) -> list[Outcome]:
         group: list[Outcome] = []
         while not group:
@@ -321,6 +330,7 @@ class _Round:
             except Empty:
                 if self._broken.is_set():
                     raise StorageError("The round was broken off.") from None
+            self._renew()
         while len(group) < min(IN_FLIGHT, most):
             try:
                 group.append(self._done.get(timeout=_LINGER))

@@ -1,8 +1,9 @@
-"""What texts cost: reserved before a text is handed over, spent or given back afterwards. Never exceeded.
+"""What texts cost: reserved before a text is handed over, spent or given back afterwards.
 
-The reservation is one UPDATE that finds room or changes nothing, so that many senders cannot spend
-the same money. A process that dies keeps its reservation: it counts as spent until somebody knows
-better. Money is whole ten-thousandths. Holds no number of anybody. Called by ``delivery.sms_pool``,
+The reservation is one UPDATE that finds room or changes nothing, so that many senders cannot spend the
+same money. Only what a provider bills beyond the segments that we count can exceed a month, by that much;
+nothing finds room afterwards. A process that dies keeps its reservation: it counts as spent until somebody
+knows better. Money is whole ten-thousandths. Holds no number of anybody. Called by ``delivery.sms_pool``,
 ``api.jobs.sms_watch`` and the console.
 """
 
@@ -49,11 +50,11 @@ _TAKE: Mapping[Pot, str] = {
 _HAD_TO_WAIT = "UPDATE sms_month SET refused_at = ? WHERE month = ?"
 _ATTEMPT = (
     "INSERT INTO sms_attempt "
-    "(out_id, provider, provider_ref, month, pot, price, segments, state, outcome, at) "
-    "VALUES (?, ?, '', ?, ?, ?, ?, 'reserved', '', ?) RETURNING id"
+    "(out_id, number_index, provider, provider_ref, month, pot, price, segments, state, outcome, at) "
+    "VALUES (?, ?, ?, '', ?, ?, ?, ?, 'reserved', '', ?) RETURNING id"
 )
 _ATTEMPTS = (
-    "SELECT id, out_id, provider, provider_ref, outcome, price * segments, at FROM sms_attempt "
+    "SELECT id, out_id, provider, provider_ref, outcome, price * segments, at, number_index FROM sms_attempt "
     "WHERE out_id = ? ORDER BY id"
 )
 _RESERVED = (
@@ -61,8 +62,8 @@ _RESERVED = (
     "WHERE id = ? AND state = 'reserved'"
 )
 _SETTLE = (
-    "UPDATE sms_attempt SET state = ?, outcome = ?, answered_at = ?, segments = ?, provider_ref = ? "
-    "WHERE id = ?"
+    "UPDATE sms_attempt SET state = ?, outcome = ?, answered_at = ?, segments = ?, provider_ref = ?, "
+    "number_index = CASE WHEN ? = 'unknown' THEN number_index ELSE '' END WHERE id = ?"
 )
 
 
@@ -96,6 +97,7 @@ class Attempt:
     outcome: str
     cost: int
     at: datetime
+    number_index: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -154,7 +156,15 @@ class SmsBudget:
         return datetime(year, month + 1, 1, tzinfo=self._zone)
 
     def reserve(
-        self, out_id: str, provider: str, pot: Pot, *, price: int, segments: int, at: datetime
+        self,
+        out_id: str,
+        provider: str,
+        pot: Pot,
+        *,
+        price: int,
+        segments: int,
+        at: datetime,
+        number_index: str = "",
     ) -> int | None:
         """Set money aside for one attempt.
 
@@ -172,7 +182,7 @@ class SmsBudget:
                 if not change_plain(connection, _TAKE[pot], take):
                     change_plain(connection, _HAD_TO_WAIT, [to_micros(at), month])
                     return None
-            values = [out_id, provider, month, pot, price, segments, to_micros(at)]
+            values = [out_id, number_index, provider, month, pot, price, segments, to_micros(at)]
             return int(plain_rows(connection, _ATTEMPT, values)[0][0])
 
     def settle(
@@ -206,7 +216,7 @@ class SmsBudget:
             elif segments:
                 billed = segments
                 self._book(connection, row, row.price * (billed - row.segments))
-            change_plain(connection, _SETTLE, [state, outcome, to_micros(at), billed, ref, attempt])
+            change_plain(connection, _SETTLE, [state, outcome, to_micros(at), billed, ref, outcome, attempt])
             early = self._parts(connection, row, ref, at) if ref and row.provider == "smpp" else None
             if early is not None:
                 self._close(connection, early, at)
@@ -216,7 +226,7 @@ class SmsBudget:
         """All attempts for one text, oldest first."""
         with self._database.read() as connection:
             rows = plain_rows(connection, _ATTEMPTS, [out_id])
-        return [Attempt(a, b, c, d, e, f, from_micros(at)) for a, b, c, d, e, f, at in rows]
+        return [Attempt(a, b, c, d, e, f, from_micros(at), n) for a, b, c, d, e, f, at, n in rows]
 
     def give_up(self, out_id: str, at: datetime) -> int:
         """Let a text be sent anew although nobody knows what became of it; its money stays spent."""
@@ -370,6 +380,7 @@ class SmsBudget:
             .where(attempt.out_id == receipt.out_id, attempt.provider == receipt.provider, waiting)
             .values(
                 state="spent",
+                number_index="",
                 outcome="delivered" if delivered else "failed",
                 delivered_at=at if delivered else None,
                 provider_ref=case(

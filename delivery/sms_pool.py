@@ -11,12 +11,11 @@ import contextlib
 import random
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from delivery.channels.smpp_pdu import parts_of
 from delivery.errors import (
     DeliveryError,
     PermanentError,
@@ -26,18 +25,19 @@ from delivery.errors import (
 )
 from delivery.sms_budget import Attempt, Outcome, Pot, SmsBudget
 from delivery.sms_errors import RefusedNumberError
-from delivery.sms_inbound import UNHEARD, Inbound, OnEvent
+from delivery.sms_inbound import UNHEARD, Inbound, OnEvent, Unheard
 from delivery.sms_scales import SmsScales
 from delivery.sms_templates import Provider
+from delivery.sms_text import split
 from delivery.sms_weights import choose_order
 from delivery.types import Accepted, Message, Receipt, SmsMessage
 from feeds.kernel.time import Clock
 
-_ALERT = re.compile(r"^(?:copy-)?(?:alert|update|cancel)-")
+_ALERT = re.compile(r"^(?:alert|update|cancel)-")
 _OURS = re.compile(r"^d[0-9]+$")
 _FRESH = timedelta(seconds=15)
 _LOST = timedelta(minutes=5)  # a process that has not recorded an answer by then is not there any more
-Found = Receipt | Literal["unheard"] | None
+Found = Receipt | Accepted | Unheard | None
 
 
 class ProviderPort(Protocol):
@@ -48,7 +48,7 @@ class ProviderPort(Protocol):
     def send(self, message: Message) -> Accepted:
         """Hand over one text."""
 
-    def ask(self, out_id: str, provider_ref: str, to: str, sent_at: datetime) -> Found:
+    def ask(self, out_id: str, provider_ref: str, to: str, sent_at: datetime) -> Receipt | Unheard | None:
         """Say what became of a text; ``None``: not known."""
 
     def close(self) -> None:
@@ -73,6 +73,8 @@ class SmsPool:
         clock: Tells months and times.
         seed: Of the choice; ``None``: another one each time.
         on_event: Told of receipts (also of numbers that a provider refuses) and of residents' texts.
+        index_of: The blind index of a number; with it nobody is asked about another number than the one
+            that a text went to.
     """
 
     name = "sms"
@@ -86,12 +88,14 @@ class SmsPool:
         clock: Clock,
         seed: int | None = None,
         on_event: OnEvent | None = None,
+        index_of: Callable[[str], str] = lambda _number: "",
     ) -> None:
         self._members, self._budget, self._scales, self._clock = dict(members), budget, scales, clock
         self._random = random.Random(seed)  # noqa: S311
         self._guard = threading.Lock()
         self._weights: tuple[datetime, Mapping[str, int]] | None = None
         self.on_event = on_event
+        self._index_of = index_of
 
     @property
     def providers(self) -> dict[str, Provider]:
@@ -132,7 +136,9 @@ class SmsPool:
         """Ask about a text that may have been taken.
 
         Returns:
-            A receipt; ``"unheard"`` if surely no provider took it; ``None`` if nobody can tell yet.
+            A receipt; that it was taken, where only that is known; ``"unheard"`` if surely no provider took
+            it; ``None`` if nobody can tell yet, or it went to another number than ``to``: then it is for a
+            person to decide.
         """
         earlier = self._budget.attempts(out_id)
         now = self._clock.now()
@@ -142,16 +148,20 @@ class SmsPool:
         last = earlier[-1]
         if last.outcome == "" and now - last.at < _LOST:
             return None
+        if last.number_index and last.number_index != self._index_of(to):
+            return None
+        # The process died between the provider's answer and the outbox.
+        taken = Accepted(last.provider, last.provider_ref) if last.outcome in _TAKEN else None
         member = self._members.get(last.provider)
         if member is None:
-            return None
+            return taken
         found = member.port.ask(out_id, last.provider_ref or provider_ref, to, last.at)
         if isinstance(found, Receipt):
             self._budget.noted([found], now)
         elif found == UNHEARD and last.is_open:
             self._budget.settle(last.id, "unheard", at=now)
-        elif found == UNHEARD:
-            return None
+        else:
+            return taken
         return found
 
     def noted(self, receipts: Sequence[Receipt]) -> list[Receipt]:
@@ -217,13 +227,13 @@ class SmsPool:
         price = member.terms.price(message.to)
         if price is None:
             raise PermanentError("There is no price for this number's country.")
-        segments = message.segments
-        if member.terms.name == "smpp":  # the parts that are really submitted; emoji may make one more
-            segments = max(segments, len(parts_of(message.text, 0, domestic=message.to.startswith("+86"))))
+        # The parts in which it travels: a character that would straddle two of them may make one more.
+        segments = max(message.segments, len(split(message.text, message.to.startswith("+86"))))
         now = self._clock.now()
         attempt = self._budget.reserve(
-            message.out_id, member.terms.name, pot_of(message), price=price, segments=segments, at=now
-        )
+            message.out_id, member.terms.name, pot_of(message), price=price, segments=segments, at=now,
+            number_index=self._index_of(message.to),
+        )  # fmt: skip
         if attempt is None:
             raise ThrottledError(
                 "The month's money for text messages is used up; raise MYCITY_SMS_BUDGET or wait.",
@@ -250,6 +260,7 @@ class SmsPool:
                 self.on_event([receipt], [])
 
 
+_TAKEN = ("accepted", "delivered")
 _NOTHING_TAKEN = ("throttled", "retry", "refused", "unheard")
 
 
@@ -265,7 +276,7 @@ def _taken_before(earlier: Sequence[Attempt]) -> Accepted | None:
         UnknownOutcomeError: If it may have been taken.
     """
     for attempt in reversed(earlier):
-        if attempt.outcome in ("accepted", "delivered"):
+        if attempt.outcome in _TAKEN:
             return Accepted(attempt.provider, attempt.provider_ref, "taken at an earlier attempt")
         if attempt.is_open:
             raise UnknownOutcomeError(

@@ -1,7 +1,7 @@
 """The tables about text message providers: attempts and their cost, months, parts, weights.
 
-Only declares; ``delivery.sms_budget`` and ``delivery.sms_scales`` are the only modules that read and
-write them. No number of anybody stands here.
+Only declares; ``delivery.sms_budget``, ``delivery.sms_scales`` and ``delivery.sms_unknown`` are the only
+modules that read and write them. No number of anybody stands here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ sms_attempt = Table(
     metadata,
     Column("id", BigId, primary_key=True),
     Column("out_id", Text, nullable=False, index=True),
+    # Blind index of the number, kept while nobody knows what became of it: a resident may change theirs.
+    Column("number_index", Text, nullable=False, default="", server_default=""),
     Column("provider", Text, nullable=False),
     Column("provider_ref", Text, nullable=False, default=""),
     Column("month", Text, nullable=False),
@@ -43,6 +45,14 @@ sms_attempt = Table(
     Index("ix_sms_attempt_ref", "provider_ref", sqlite_where=text("provider_ref <> ''"),
           postgresql_where=text("provider_ref <> ''")),
 )  # fmt: skip
+
+# When a text of unknown outcome was last asked about.
+sms_asked = Table(
+    "sms_asked",
+    metadata,
+    Column("delivery_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False),
+)
 
 sms_part = Table(
     "sms_part",

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -172,13 +173,17 @@ class WebhookStore:
             changed = update(webhook).where(live).values(ended_at=at, ended_why=why)
             return connection.execute(changed).rowcount > 0
 
-    def revive(self, profile_id: int) -> None:
-        """Begin again after an end: the failures are forgotten."""
+    def revive(self, held: Webhook, connection: Connection, *, now: datetime) -> bool:
+        """Begin again after an end, the failures forgotten; False if it has another secret than was held."""
+        mine = webhook.c.profile_id == held.profile_id
+        row = connection.execute(select(webhook).where(mine).with_for_update()).first()
+        if row is None or held.secrets[0] not in self._secrets(row, now):
+            return False
         values = {
             "ended_at": None, "ended_why": "", "failing_since": None, "failures": 0, "last_code": "",
         }  # fmt: skip
-        with self._db.write() as connection:
-            connection.execute(update(webhook).where(webhook.c.profile_id == profile_id).values(**values))
+        connection.execute(update(webhook).where(mine).values(**values))
+        return True
 
     def remove(self, profile_id: int) -> None:
         """Forget a webhook; doing so twice changes nothing."""

@@ -53,7 +53,7 @@ def read_device(text: str) -> Device:
         endpoint, keys = str(said["endpoint"]), said["keys"]
         point, auth = unb64(str(keys["p256dh"])), unb64(str(keys["auth"]))
         ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError("The browser did not say how it can be notified; switch it on once more.") from error
     if not endpoint.startswith("https://") or len(endpoint) > 1000 or len(auth) != 16 or len(point) != _POINT:
         raise UsageError("The browser did not say how it can be notified; switch it on once more.")

@@ -30,27 +30,6 @@ _OPEN_HOURS = {"sms": (8, 20), "email": (8, 22), "push": (8, 22)}
 _PULLED = frozenset({"feed", "web"})
 
 
-def daily_window(day: date, hour: int, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return the 24 local hours that the digest of ``day`` covers.
-
-    Args:
-        day: The local day on which the digest is sent.
-        hour: The chosen local hour, 0 to 23.
-        zone: The reader's zone.
-
-    Returns:
-        ``(start, end)`` in UTC, half-open: from ``hour`` of the day before to ``hour`` of ``day``.
-        23 or 25 hours long where clocks change; a local hour that does not exist counts as the
-        one after the gap, one that exists twice as the first.
-    """
-    return at_local_time(day - _DAY, hour, zone), at_local_time(day, hour, zone)
-
-
-def next_due(after: datetime, hour: int, zone: ZoneInfo) -> datetime:
-    """Return the first ``hour`` o'clock of ``zone`` strictly after ``after``, in UTC."""
-    return slot_after(after, Rhythm(hour), zone)
-
-
 @dataclass(frozen=True, slots=True)
 class Rhythm:
     """How often a digest comes.

@@ -2,7 +2,8 @@
 
 A code is nowhere stored: it is derived from the installation's key and a number drawn for it, so the
 message can be built again and the database alone tells nobody the code. It works ten minutes and five
-times. Sends nothing. Called by ``api.jobs.phones`` and when the message is prepared.
+times. Sends nothing and limits nothing (``profiles.asked`` does). Called by ``api.jobs.phones`` and when the
+message is prepared.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
 from feeds.kernel.db import Database, insert_one
 from profiles.contacts import ContactStore
@@ -84,28 +85,6 @@ class CodeStore:
             ).rowcount
         right = hmac.compare_digest(self._digits(row.nonce, profile_id, blind), _digits_only(typed))
         return bool(counted) and right
-
-    def made_for(self, number: str, *, since: datetime) -> list[datetime]:
-        """Return when codes were made for a number, for any profile, oldest first."""
-        here = (phone_code.c.blind_index == self._contacts.index_of("sms", number)) & (
-            phone_code.c.made_at > since
-        )
-        with self._db.read() as connection:
-            return list(
-                connection.scalars(select(phone_code.c.made_at).where(here).order_by(phone_code.c.made_at))
-            )
-
-    def made_by(self, profile_id: int, *, since: datetime) -> int:
-        """Count the codes of a profile since an instant, whatever number they went to."""
-        here = (phone_code.c.profile_id == profile_id) & (phone_code.c.made_at > since)
-        with self._db.read() as connection:
-            return connection.scalar(select(func.count()).select_from(phone_code).where(here)) or 0
-
-    def count(self, *, since: datetime) -> int:
-        """Count all codes made since an instant."""
-        query = select(func.count()).select_from(phone_code).where(phone_code.c.made_at > since)
-        with self._db.read() as connection:
-            return connection.scalar(query) or 0
 
     def forget(self, profile_id: int) -> None:
         """Delete the codes of a profile: its number is confirmed."""

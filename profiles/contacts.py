@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import phonenumbers
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import Connection, delete, exists, select, update
 
 from feeds.kernel.db import Database, chunks, marks, plain_rows, upsert
 from feeds.kernel.errors import StorageError, UsageError
@@ -109,7 +109,14 @@ class ContactStore:
         self._index_key = _derive(key, b"index")
 
     def put(
-        self, profile_id: int, channel: str, address: str, *, at: datetime, verified: bool = False
+        self,
+        profile_id: int,
+        channel: str,
+        address: str,
+        *,
+        at: datetime,
+        verified: bool = False,
+        connection: Connection | None = None,
     ) -> Contact:
         """Store the address of a profile for a channel, replacing an earlier one.
 
@@ -127,8 +134,11 @@ class ContactStore:
             "seen_at": at if verified else None,
             "asked_at": None,
         }
-        with self._db.write() as connection:
+        if connection is not None:
             upsert(connection, contact, [row], ["profile_id", "channel"])
+        else:
+            with self._db.write() as own:
+                upsert(own, contact, [row], ["profile_id", "channel"])
         return Contact(profile_id, channel, clean, row["verified_at"])  # type: ignore[arg-type]
 
     def get(self, profile_id: int, channel: str) -> Contact | None:
@@ -187,9 +197,45 @@ class ContactStore:
         with self._db.read() as connection:
             return {row.profile_id: row.verified_at for row in connection.execute(query)}
 
-    def prove(self, profile_id: int, channel: str, *, at: datetime) -> None:
-        """Note that the holder has just shown that the address is theirs: a code, or a word from it."""
-        self._set(profile_id, channel, {"verified_at": at, "seen_at": at, "asked_at": None})
+    def of(self, profile_id: int) -> list[Contact]:
+        """Return every address of a profile, whatever channels there are."""
+        query = select(contact).where(contact.c.profile_id == profile_id).order_by(contact.c.channel)
+        with self._db.read() as connection:
+            return [
+                Contact(profile_id, row.channel, self._open(row.sealed, f"{profile_id}/{row.channel}"),
+                        row.verified_at)
+                for row in connection.execute(query)
+            ]  # fmt: skip
+
+    def prove(
+        self,
+        profile_id: int,
+        channel: str,
+        *,
+        at: datetime,
+        address: str = "",
+        connection: Connection | None = None,
+    ) -> bool:
+        """Note that the holder has just shown that the address is theirs: a code, or a word from it.
+
+        Args:
+            profile_id: Whose.
+            channel: Which.
+            at: Now.
+            address: What was shown to be theirs: one that was put in its place meanwhile is not confirmed.
+            connection: An open write transaction to be part of.
+
+        Returns:
+            Whether the address was still there.
+        """
+        if connection is None:
+            with self._db.write() as own:
+                return self.prove(profile_id, channel, at=at, address=address, connection=own)
+        here = (contact.c.profile_id == profile_id) & (contact.c.channel == channel)
+        if address:
+            here &= contact.c.blind_index == self.index_of(channel, address)
+        values = {"verified_at": at, "seen_at": at, "asked_at": None}
+        return connection.execute(update(contact).where(here).values(values)).rowcount > 0
 
     def doubt(self, profile_id: int, channel: str, *, at: datetime) -> None:
         """Note that the address counts as unconfirmed until its holder answers; they are asked at ``at``."""

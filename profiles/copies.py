@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, or_, select, update
 
 from feeds.kernel.db import Database, chunks, insert_one
 from feeds.kernel.errors import UsageError
@@ -36,7 +36,7 @@ COPIES_MOST = 3
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One copy; ``relation`` is a key of :data:`RELATIONS`."""
+    """One copy; ``relation`` is a key of :data:`RELATIONS`, ``told`` whether the question was sent."""
 
     id: int
     profile_id: int
@@ -47,6 +47,7 @@ class Copy:
     confirmed_at: datetime | None = None
     ended_at: datetime | None = None
     ended_reason: str = ""
+    told: bool = False
 
     @property
     def live(self) -> bool:
@@ -79,7 +80,7 @@ class CopyStore:
         self._contacts = contacts
 
     def ask(self, profile_id: int, channel: str, address: str, relation: str, *, at: datetime) -> Copy:
-        """Note that somebody is asked to get a copy; asking again returns the copy that is there.
+        """Note that somebody is to be asked for a copy (:meth:`tell`); again: return what is there.
 
         Raises:
             UsageError: If the relation or the address is none, or there are three copies already.
@@ -101,6 +102,7 @@ class CopyStore:
             "blind_index": blind,
             "relation": relation,
             "asked_at": at,
+            "told": 0,
             "confirmed_at": None,
             "ended_at": None,
             "ended_reason": "",
@@ -108,6 +110,11 @@ class CopyStore:
         with self._db.write() as connection:
             number = insert_one(connection, relative_copy, row)
         return Copy(number, profile_id, channel, clean, relation, at)
+
+    def tell(self, copy_id: int, *, at: datetime, connection: Connection) -> None:
+        """Note that the question goes out; from now on the number may answer it."""
+        here = (relative_copy.c.id == copy_id) & _OPEN & relative_copy.c.confirmed_at.is_(None)
+        connection.execute(update(relative_copy).where(here).values(told=1, asked_at=at))
 
     def confirm(self, copy_id: int, *, at: datetime) -> bool:
         """Record the recipient's own yes; return whether it was new."""
@@ -130,11 +137,11 @@ class CopyStore:
         return self._find(relative_copy.c.profile_id == profile_id)
 
     def at(self, channel: str, address: str) -> list[Copy]:
-        """Return the open copies that go, or are to go, to an address."""
+        """Return the open copies that go to an address, or that it was asked about."""
         blind = self._contacts.index_of(channel, address)
-        return self._find(
-            (relative_copy.c.blind_index == blind) & (relative_copy.c.channel == channel) & _OPEN
-        )
+        known = (relative_copy.c.told == 1) | relative_copy.c.confirmed_at.is_not(None)
+        here = (relative_copy.c.blind_index == blind) & (relative_copy.c.channel == channel)
+        return self._find(here & known & _OPEN)
 
     def get(self, copy_id: int) -> Copy | None:
         """Return one copy in whatever state, or ``None``."""
@@ -169,7 +176,7 @@ class CopyStore:
         address = self._sealer.open(row.sealed, f"{row.profile_id}/{row.channel}")
         return Copy(
             row.id, row.profile_id, row.channel, address, row.relation, row.asked_at, row.confirmed_at,
-            row.ended_at, row.ended_reason,
+            row.ended_at, row.ended_reason, bool(row.told),
         )  # fmt: skip
 
 

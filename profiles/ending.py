@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from feeds.kernel.db import Database
 from profiles.tables import feed_token, profile
@@ -20,14 +20,17 @@ class EndingStore:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def set(self, profile_id: int, ends_at: datetime) -> None:
+    def set(self, profile_id: int, ends_at: datetime, connection: Connection | None = None) -> None:
         """Let a profile end at an instant; its feed addresses end with it."""
-        with self._db.write() as connection:
-            connection.execute(update(profile).where(profile.c.id == profile_id).values(ends_at=ends_at))
-            later = (feed_token.c.profile_id == profile_id) & (
-                feed_token.c.ends_at.is_(None) | (feed_token.c.ends_at > ends_at)
-            )
-            connection.execute(update(feed_token).where(later).values(ends_at=ends_at))
+        if connection is None:
+            with self._db.write() as own:
+                return self.set(profile_id, ends_at, own)
+        connection.execute(update(profile).where(profile.c.id == profile_id).values(ends_at=ends_at))
+        later = (feed_token.c.profile_id == profile_id) & (
+            feed_token.c.ends_at.is_(None) | (feed_token.c.ends_at > ends_at)
+        )
+        connection.execute(update(feed_token).where(later).values(ends_at=ends_at))
+        return None
 
     def of(self, profile_id: int) -> datetime | None:
         """Return when a profile ends, or ``None``."""

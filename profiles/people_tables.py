@@ -1,7 +1,7 @@
 """Tables about addresses that get nothing, copies for relatives, and what came in by text message.
 
-Only declares. Used by the stores ``profiles.suppression``, ``copies``, ``codes``, ``inbox`` and
-``ending``, by ``profiles.standing`` and by ``delivery.copy_rows``.
+Only declares. Used by the stores ``profiles.suppression``, ``copies``, ``codes``, ``asked``,
+``inbox`` and ``ending``, by ``profiles.standing`` and by ``delivery.copy_rows``.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ relative_copy = Table(
     Column("blind_index", String(64), nullable=False),
     Column("relation", String(16), nullable=False),
     Column("asked_at", Instant, nullable=False),
+    # 1: the question went out. 0: it must not, which is nobody's matter but the number's owner's.
+    Column("told", SmallInteger, nullable=False, server_default="0"),
     Column("confirmed_at", Instant, nullable=True),
     Column("ended_at", Instant, nullable=True),
     Column("ended_reason", String(16), nullable=False),
@@ -71,6 +73,8 @@ relative_copy = Table(
         postgresql_where=_LIVE,
     ),
     Index("ix_relative_copy_blind_index", "blind_index"),
+    # Its number stands in the outbox's keys and must never come back.
+    sqlite_autoincrement=True,
 )
 
 # A six-digit code on its way to a phone. The code itself is nowhere: it is derived from ``nonce``.
@@ -84,8 +88,27 @@ phone_code = Table(
     Column("made_at", Instant, nullable=False),
     Column("tries", SmallInteger, nullable=False),
     Index("ix_phone_code_profile", "profile_id", "made_at"),
-    Index("ix_phone_code_number", "blind_index", "made_at"),
     Index("ix_phone_code_made", "made_at"),
+    # Its number stands in the outbox's keys and must never come back.
+    sqlite_autoincrement=True,
+)
+
+# That an address was asked something; limits are counted from it. It names no profile that could be erased
+# with it: ``asked_by`` is only a number, which never comes back.
+address_asked = Table(
+    "address_asked",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("blind_index", String(64), nullable=False),
+    Column("asked_by", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("sent", SmallInteger, nullable=False),
+    Column("answered_at", Instant, nullable=True),
+    Index("ix_address_asked_address", "blind_index", "at"),
+    Index("ix_address_asked_by", "asked_by", "at"),
+    Index("ix_address_asked_at", "at"),
 )
 
 # A text message that somebody sent us: which word it was, never its wording.
@@ -113,4 +136,6 @@ inbound_message = Table(
         sqlite_where=text("done_at IS NULL"),
         postgresql_where=text("done_at IS NULL"),
     ),
+    # Its number stands in the outbox's keys and must never come back.
+    sqlite_autoincrement=True,
 )

@@ -30,8 +30,10 @@ class ProfileStore:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def create(self, wish: Profile, *, at: datetime) -> tuple[Profile, str]:
-        """Store a new profile (its ``id`` is ignored).
+    def create(
+        self, wish: Profile, *, at: datetime, connection: Connection | None = None
+    ) -> tuple[Profile, str]:
+        """Store a new profile (its ``id`` is ignored), in the given transaction or one of its own.
 
         Returns:
             The stored profile and its manage secret, which cannot be shown again.
@@ -40,12 +42,14 @@ class ProfileStore:
             UsageError: If the pace is out of 2 to 10.
         """
         _check(wish)
+        if connection is None:
+            with self._db.write() as own:
+                return self.create(wish, at=at, connection=own)
         secret = new_secret()
-        with self._db.write() as connection:
-            row = _columns(wish) | {"created_at": at, "manage_hash": secret_hash(secret)}
-            profile_id = insert_one(connection, profile, row)
-            stored = replace(wish, id=profile_id, created_at=at)
-            _write_criteria(connection, stored)
+        row = _columns(wish) | {"created_at": at, "manage_hash": secret_hash(secret)}
+        profile_id = insert_one(connection, profile, row)
+        stored = replace(wish, id=profile_id, created_at=at)
+        _write_criteria(connection, stored)
         return stored, secret
 
     def change(self, wish: Profile) -> Profile:

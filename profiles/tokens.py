@@ -17,7 +17,7 @@ from typing import Literal
 
 from sqlalchemy import insert, or_, select, update
 
-from feeds.kernel.db import Database, Lookup, chunks, insert_missing
+from feeds.kernel.db import Database, Lookup, chunks, insert_missing, upsert
 from feeds.kernel.time import to_micros
 from profiles.tables import feed_token, link_token
 
@@ -126,7 +126,9 @@ class TokenStore:
             "created_at": at,
         }
         with self._db.write() as connection:
-            insert_missing(connection, link_token, [row], ["hash"])
+            # A confirmation that is asked for once more has its full time again.
+            keep = upsert if action == "confirm" else insert_missing
+            keep(connection, link_token, [row], ["hash"])
 
     def remember_many(self, tokens: Mapping[str, LinkTarget], action: LinkAction, *, at: datetime) -> None:
         """Make the addresses of many messages work; those that work already cost one read and no write."""

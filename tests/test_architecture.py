@@ -46,7 +46,6 @@ SQL_ALLOWED = [
     "feeds/desk/audit.py",
     "feeds/desk/staff.py",
     "profiles/store.py",
-    "profiles/reach.py",
     "profiles/editions.py",
     "profiles/feedback.py",
     "profiles/samples.py",  # bounded looks at the ledger and at feedback
@@ -58,6 +57,7 @@ SQL_ALLOWED = [
     "profiles/suppression.py",
     "profiles/copies.py",
     "profiles/codes.py",
+    "profiles/asked.py",
     "profiles/inbox.py",
     "profiles/ending.py",
     "profiles/people_tables.py",
@@ -65,6 +65,8 @@ SQL_ALLOWED = [
     "delivery/digest_tables.py",
     "delivery/digest_plans.py",  # a million subscriptions never pass through Python
     "delivery/digest_runs.py",
+    "delivery/digest_returns.py",
+    "delivery/digest_marks.py",
     "delivery/outbox.py",
     "delivery/outbox_claim.py",
     "delivery/outbox_finish.py",

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from api.jobs.alert_stage import keys_now
 from api.jobs.building import message_for, message_id, sender, with_return_path
 from api.jobs.concerned import Circle, circle_of, reasons_for
 from api.jobs.recipients import Recipient, recipients
@@ -32,8 +33,8 @@ from profiles.types import Profile, Reason
 
 def make(services: Services, rows: Sequence[Delivery]) -> list[Prepared]:
     """Make the messages of claimed alerts; what speaks against one is an error of its row alone."""
-    readers = recipients(services, rows)
-    known = _notices(services, rows)
+    readers, now = recipients(services, rows), services.clock.now()
+    known, keys = _notices(services, rows), keys_now(services, {_carried(row)[0] for row in rows}, now)
     tokens = _stop_tokens(services, rows)
     circles: dict[int, Circle] = {}
     kin = kinship(services.city)
@@ -44,6 +45,9 @@ def make(services: Services, rows: Sequence[Delivery]) -> list[Prepared]:
             done.append(Prepared(row, error=reader))
         elif notice is None or notice.state == "purged":
             done.append(Prepared(row, error=SuppressedError("The warning was removed.")))
+        elif not row.dedupe_key.startswith(keys.get(notice.id, "")):
+            # Put back after a failure, and in the meantime the warning changed or is over.
+            done.append(Prepared(row, why="outdated"))
         else:
             circle = circles.setdefault(notice.id, circle_of(notice, kin))
             done.append(_prepared(services, row, reader, notice, circle, tokens[row.id]))
@@ -102,6 +106,8 @@ def _prepared(
 ) -> Prepared:
     recipe = dict(row.recipe)
     recipe.setdefault("lang", reader.profile.lang)
+    if ":end:" in row.dedupe_key:
+        recipe["stage"] = "end"  # rows of old say so in their key alone
     recipe.setdefault("why", _why(reader.profile, recipe.get("stage", "new"), circle))
     try:
         message = _message(services, row, reader, notice, recipe, token)
@@ -130,8 +136,19 @@ def _message(
     alert = alert_text(services, notice, lang=lang, step=step, again=bool(recipe.get("again")))
     if sensitive:
         label = words(lang)
+        # Nothing that somebody wrote goes out: also the reason of an end, the office and its phone tell.
         alert = replace(
-            alert, title=label["neutral"], text=label["neutral_body"], advice="", areas="", level=""
+            alert,
+            title=label["neutral"],
+            text=label["neutral_body"],
+            url=f"{alert.url}?ask=1",
+            advice="",
+            areas="",
+            level="",
+            note="",
+            agency="",
+            phone="",
+            text_lang="",
         )
     if row.channel == "sms":
         return compose_alert_sms(alert, to=reader.address, out_id=f"d{row.id}")

@@ -19,11 +19,12 @@ from datetime import datetime, timedelta
 from api.jobs.alert_stage import USEFUL_FOR, Family, Stage, families, is_over, plan_of, stage_of
 from api.jobs.alerts import CHANNELS, channels_of
 from api.jobs.issuing import FEW, received_at, unsigned
+from api.jobs.masking import masked
 from api.wiring import Services
 from delivery.alert_outbox import AlertPlan, Told, Version
 from feeds.catalogue.notices import Notice, State
 from feeds.catalogue.store import NoticeFilter
-from feeds.kernel.errors import NotFoundError
+from feeds.kernel.errors import NotFoundError, UsageError
 
 #: States as the page groups them; every other state counts as ``failed``.
 GROUPS: Mapping[str, str] = {
@@ -34,7 +35,7 @@ STATES = ("queued", "sent", "delivered", "failed", "bounced", "unknown")
 # What costs nothing goes first where somebody is written to a second time.
 _AGAIN = ("webpush", "wechat", "apprise", "email", "webhook", "sms")
 _BAD = frozenset({"failed", "bounced", "unknown", "expired", "suppressed", "skipped", "cancelled"})
-_PAGE = 5_000
+_PAGE, _LATE_PAGE = 5_000, 500
 _LISTED: tuple[State, ...] = ("in_review", "released", "withdrawn", "expired")
 _RECENT = timedelta(days=7)
 
@@ -56,7 +57,8 @@ class Proof:
     Attributes:
         channels: Channel → state (one of :data:`STATES`) → people.
         districts: Code of a place → its people; ``""`` where nobody knows.
-        hidden: Whether small numbers must not be shown (the warning itself is a sensitive matter).
+        hidden: Whether numbers are shown in steps of :data:`FEW` only, and nobody is listed (the warning
+            itself is a sensitive matter).
     """
 
     total: District = field(default_factory=District)
@@ -65,8 +67,14 @@ class Proof:
     hidden: bool = False
 
     def shown(self, count: int) -> str:
-        """A number, unless it tells too much."""
-        return f"<{FEW}" if self.hidden and 0 < count < FEW else str(count)
+        """A number, unless it tells too much.
+
+        Then every number is rounded down, sums as well: a small one cannot be had by taking the others from
+        their sum.
+        """
+        if not self.hidden:
+            return str(count)
+        return f"<{FEW}" if count < FEW else f"{count - count % FEW}+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +131,7 @@ def proof(services: Services, notice_id: int, now: datetime) -> Proof:
         NotFoundError: If it is no warning that was ever told.
     """
     family, stage, plan = _stage(services, notice_id, now)
-    sensitive = any(services.city.is_sensitive(f"{tag.kind}:{tag.code}") for tag in family.base.tags)
-    found = Proof(hidden=sensitive)
+    found = Proof(hidden=_is_sensitive(services, family))
     for told in _people(services, plan, stage.since):
         line = found.districts.setdefault(district_of(services, told.place), District())
         for one in (found.total, line):
@@ -142,8 +149,11 @@ def unconfirmed_csv(services: Services, notice_id: int, now: datetime) -> Iterat
 
     Raises:
         NotFoundError: If it is no warning that was ever told.
+        UsageError: If the warning is a sensitive matter: of those nobody is listed.
     """
-    _, stage, plan = _stage(services, notice_id, now)
+    family, stage, plan = _stage(services, notice_id, now)
+    if _is_sensitive(services, family):
+        raise UsageError("This warning is a sensitive matter: nobody is listed; the page gives the sums.")
     yield _csv_line("place", "district", "channel", "state", "address", "since")
     batch: list[Told] = []
     for told in _people(services, plan, stage.since):
@@ -155,6 +165,13 @@ def unconfirmed_csv(services: Services, notice_id: int, now: datetime) -> Iterat
     yield _csv_rows(services, batch)
 
 
+def _is_sensitive(services: Services, family: Family) -> bool:
+    """Whether a warning is a sensitive matter, in whatever language."""
+    return any(
+        services.city.is_sensitive(f"{tag.kind}:{tag.code}") for one in family.members for tag in one.tags
+    )
+
+
 def district_of(services: Services, code: str) -> str:
     """The district that a place lies in; the place itself where there is none around it."""
     places = services.city.places
@@ -163,7 +180,11 @@ def district_of(services: Services, code: str) -> str:
 
 
 def resend(services: Services, now: datetime) -> int:
-    """Write once more to the unconfirmed of every warning that stands; return how many messages that is."""
+    """Write once more to the unconfirmed of every warning that stands; return how many messages that is.
+
+    Looks only at those who wait for that: not at whom it reached, who has no other channel, or who was
+    written to again already.
+    """
     minutes = services.settings.alert_resend_minutes
     if not minutes:
         return 0
@@ -179,12 +200,11 @@ def resend(services: Services, now: datetime) -> int:
 
 def _resend_one(services: Services, stage: Stage, now: datetime, patience: timedelta) -> int:
     plan = plan_of(services, stage, now, channels_of(services))
-    added = 0
-    for group in _groups(services, plan, stage.since):
-        late = [one for one in group if one.states and not one.confirmed and now - one.since >= patience]
-        if late:
-            rows = list(_second(services, plan, late))
-            added += services.alert_outbox.again(rows, now, stage.expires_at)
+    added = after = 0
+    while late := services.alert_outbox.late(plan, stage.since, now, patience, after=after, limit=_LATE_PAGE):
+        rows = list(_second(services, plan, late))
+        added += services.alert_outbox.again(rows, now, stage.expires_at)
+        after = late[-1].profile_id
     return added
 
 
@@ -268,16 +288,6 @@ def _csv_rows(services: Services, people: Sequence[Told]) -> str:
             address = masked(channel, contact.address) if contact else ""
             lines.append(_csv_line(place, named, channel, GROUPS.get(state, state), address, since))
     return "".join(lines)
-
-
-def masked(channel: str, address: str) -> str:
-    """An address that its owner recognises and nobody else can use."""
-    if channel == "sms":
-        return f"{address[:6]}****{address[-2:]}" if len(address) > 8 else "****"
-    if channel == "email":
-        local, _, domain = address.partition("@")
-        return f"{local[:1]}***@{domain[:1]}***.{domain.rpartition('.')[2]}"
-    return "****"
 
 
 def _csv_line(*cells: str) -> str:

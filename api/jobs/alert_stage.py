@@ -23,6 +23,7 @@ USEFUL_FOR = timedelta(hours=12)
 # What a source said before it was first polled is old news, unless it was said just now.
 ARCHIVE_AGE = timedelta(hours=24)
 _NOBODY = Circle(False, frozenset())
+_SAME = ("duplicate_of", "reprints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Stage:
         keys: Notice id → beginning of the keys of this stage's messages.
         circle: Whom it concerns anew; ``None`` where only those who were told hear of it.
         over: It is withdrawn: an end is told.
+        spared: Whom another source's notice of the same warning tells.
+        twins: Ids of such notices that stand.
         begun: Whether any message of it was planned before.
         since: When this stage began.
         expires_at: When its messages stop being of use.
@@ -61,6 +64,8 @@ class Stage:
     begun: bool
     since: datetime
     expires_at: datetime
+    spared: Circle = _NOBODY
+    twins: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -94,13 +99,15 @@ def stage_of(services: Services, family: Family, now: datetime) -> Stage | None:
     versions = released or withdrawn
     if not versions:
         return None
-    begun = services.alert_outbox.begun(family.ids)
-    # One that repeats another source's warning is told through that one.
-    urgent = any(one.priority == "emergency" for one in released) and (
-        begun or not _told_by_another(services, released)
-    )
-    if not begun and not urgent:
+    begun = services.alert_outbox.first_of(family.ids)
+    urgent = any(one.priority == "emergency" for one in released)
+    if begun is None and not urgent:
         return None
+    circle = _circle(services, released, now) if urgent else None
+    twins = _twins(services, family, now)
+    spared = _spared(services, begun, twins, now, anew=circle is not None)
+    if begun is None and circle is not None and _holds(spared, circle):
+        return None  # the other source's tells them all
     majors = services.notices.last_major(one.id for one in versions)
     keys = {
         one.id: f"alert:{one.id}:{majors[one.id].revision if one.id in majors else 1}"
@@ -112,11 +119,13 @@ def stage_of(services: Services, family: Family, now: datetime) -> Stage | None:
         family=family.ids,
         versions=versions,
         keys=keys,
-        circle=_circle(services, released, now) if urgent else None,
+        circle=circle,
         over=not released,
-        begun=begun,
+        begun=begun is not None,
         since=max(one.changed_at or one.created_at for one in versions),
         expires_at=min([now + USEFUL_FOR, *ends]),
+        spared=spared,
+        twins=tuple(number for twin in twins for number in twin.ids),
     )
 
 
@@ -143,6 +152,8 @@ def plan_of(services: Services, stage: Stage, now: datetime, channels: Sequence[
         follow=stage.begun and services.alert_outbox.told(stage.family),
         due_at=now,
         expires_at=stage.expires_at,
+        spared_all=stage.spared.everybody,
+        spared=stage.spared.places,
     )  # fmt: skip
 
 
@@ -156,18 +167,55 @@ def _recipe(stage: Stage, notice: Notice, now: datetime) -> dict[str, Any]:
     return recipe | ({"stage": "end"} if stage.over else {})
 
 
-def _told_by_another(services: Services, members: Sequence[Notice]) -> bool:
-    """Whether another source's notice of the same warning was relayed already."""
-    links = (link for one in members for link in services.notices.links(one.id))
-    others = {
-        other
-        for link in links
-        if link.kind in ("duplicate_of", "reprints")
-        for other in (link.from_id, link.to_id)
-    }
-    others |= {one.lead_id for one in members if one.lead_id is not None}
-    others -= {one.id for one in members}
-    return bool(others) and services.alert_outbox.begun(sorted(others))
+def keys_now(services: Services, notices: Iterable[int], now: datetime) -> dict[int, tuple[str, ...]]:
+    """Beginnings of the keys of what is told now: notice id → those of its warning.
+
+    A notice is left out where there is nothing to tell: then nothing replaces what was planned.
+    """
+    found: dict[int, tuple[str, ...]] = {}
+    for family in families(services, notices):
+        stage = stage_of(services, family, now)
+        if stage is not None:
+            found.update(dict.fromkeys(family.ids, tuple(stage.keys.values())))
+    return found
+
+
+def _twins(services: Services, family: Family, now: datetime) -> list[Family]:
+    """Other sources' notices of the same warning that stand as emergencies."""
+    links = [link for one in family.members for link in services.notices.links(one.id)]
+    others = {number for link in links if link.kind in _SAME for number in (link.from_id, link.to_id)}
+    others |= {one.lead_id for one in family.members if one.lead_id is not None}
+    others -= set(family.ids)
+    return [twin for twin in families(services, sorted(others)) if _standing(twin, now)] if others else []
+
+
+def _standing(family: Family, now: datetime) -> list[Notice]:
+    """The languages of a warning that stand as an emergency."""
+    if family.base.state == "withdrawn":
+        return []
+    return [
+        one
+        for one in family.members
+        if one.state == "released" and one.priority == "emergency" and not is_over(one, now)
+    ]
+
+
+def _spared(
+    services: Services, begun: int | None, twins: Sequence[Family], now: datetime, *, anew: bool
+) -> Circle:
+    """Whom the twins tell: of two the one that was told first goes before; of an end both are asked."""
+    found = []
+    for twin in twins:
+        first = services.alert_outbox.first_of(twin.ids)
+        if not anew or (first is not None and (begun is None or first < begun)):
+            found.append(_circle(services, _standing(twin, now), now) or _NOBODY)
+    return Circle(
+        any(one.everybody for one in found), frozenset(code for one in found for code in one.places)
+    )
+
+
+def _holds(outer: Circle, inner: Circle) -> bool:
+    return outer.everybody or (bool(inner.places) and not inner.everybody and inner.places <= outer.places)
 
 
 def _circle(services: Services, released: Sequence[Notice], now: datetime) -> Circle | None:

@@ -21,7 +21,7 @@ import structlog
 
 from api.jobs.alert_stage import USEFUL_FOR, Family, Stage, families, plan_of, stage_of
 from api.jobs.concerned import reasons_for, version_for
-from api.jobs.sending import send
+from api.jobs.sending import URGENT, send
 from api.jobs.worker import wake
 from api.wiring import Services
 from delivery.alert_outbox import AlertPlan
@@ -113,8 +113,17 @@ def _run(
     """Plan the messages of all warnings; then let them go; then write the ledger."""
     report = AlertReport()
     begun: list[_Telling] = []
-    for family in families(services, notice_ids):
-        _guarded(report, lambda family=family: begun.extend(_plan(services, family, report, now)))  # type: ignore[misc]
+    seen: set[int] = set()
+    left = list(notice_ids)
+    while left:
+        some = [one for one in families(services, left) if not seen & set(one.ids)]
+        before = len(begun)
+        for family in some:
+            seen.update(family.ids)
+            _guarded(report, lambda family=family: begun.extend(_plan(services, family, report, now)))  # type: ignore[misc]
+        # Where one source calls it off and another does not, the other's holds for everybody it concerns.
+        ended = (one.stage for one in begun[before:] if one.stage.circle is None)
+        left = [number for stage in ended for number in stage.twins if number not in seen]
     if between is not None:
         between(services, report)
     for telling in begun:
@@ -150,10 +159,10 @@ def _plan(services: Services, family: Family, report: AlertReport, now: datetime
 
 
 def _send_all(services: Services, report: AlertReport) -> None:
-    """Send what was planned, round after round, unless nothing moves any more."""
+    """Send what was planned, round after round, unless nothing moves any more; the calm lanes wait."""
     if not report.messages.total():
         return
-    while send(services).sent:
+    while send(services, lanes=URGENT).sent:
         pass
 
 
@@ -207,7 +216,7 @@ class _Telling:
     def __init__(
         self, services: Services, stage: Stage, plan: AlertPlan, report: AlertReport, now: datetime
     ) -> None:
-        self._services, self._stage, self._plan = services, stage, plan
+        self._services, self.stage, self._plan = services, stage, plan
         self._report, self._now = report, now
         self._added = 0
 
@@ -230,13 +239,13 @@ class _Telling:
     def write(self) -> None:
         """Write an edition for everybody concerned, a batch in a transaction; not again once all have it."""
         outbox, before, after = self._services.alert_outbox, self._report.editions, 0
-        if self._added or not outbox.is_done(self._stage.name):
+        if self._added or not outbox.is_done(self.stage.name):
             while found := outbox.concerned(self._plan, after, _BATCH):
                 self._batch(dict(found))
                 after = found[-1][0]
-            outbox.mark_done(self._stage.name, self._now)
+            outbox.mark_done(self.stage.name, self._now)
         told = self._report.editions - before
-        self._report.told.update({one.id: told for one in self._stage.versions})
+        self._report.told.update({one.id: told for one in self.stage.versions})
 
     def _batch(self, told: dict[int, bool]) -> None:
         profiles = self._services.profiles.many(told)
@@ -244,14 +253,14 @@ class _Telling:
         self._editions(profiles, told, pushed)
 
     def _reasons(self, profile: Profile, told: bool) -> tuple[Reason, ...]:
-        anew = reasons_for(profile, self._stage.circle) if self._stage.circle is not None else ()
+        anew = reasons_for(profile, self.stage.circle) if self.stage.circle is not None else ()
         return (Reason("update"), *anew[1:]) if told else anew
 
     def _editions(self, profiles: Sequence[Profile], told: dict[int, bool], pushed: set[int]) -> None:
         """An edition of this stage for each profile that needs one and has none."""
         left = list(profiles)
         for _attempt in range(2):
-            shelves = self._services.editions.shelves([one.id for one in left], since=self._stage.since)
+            shelves = self._services.editions.shelves([one.id for one in left], since=self.stage.since)
             made = []
             for profile in left:
                 shelf = shelves[profile.id]
@@ -259,7 +268,7 @@ class _Telling:
                 if not reasons or self._before(shelf):
                     continue
                 # A feed shows the change by itself; only who is written to needs a new edition for it.
-                if profile.id in pushed or not shelf.picked & self._stage.keys.keys():
+                if profile.id in pushed or not shelf.picked & self.stage.keys.keys():
                     made.append(self._new_edition(profile, shelf, reasons, told[profile.id]))
             ids = self._services.editions.append(made) if made else []
             lost = {e.profile_id for e, number in zip(made, ids, strict=True) if number is None}
@@ -272,14 +281,14 @@ class _Telling:
     def _before(self, shelf: Shelf) -> bool:
         """Whether this stage stands on the shelf already."""
         return any(
-            item.pick.notice_id in self._stage.keys and item.picked_at >= self._stage.since
+            item.pick.notice_id in self.stage.keys and item.picked_at >= self.stage.since
             for item in shelf.picks
         )
 
     def _new_edition(
         self, profile: Profile, shelf: Shelf, reasons: tuple[Reason, ...], told: bool
     ) -> NewEdition:
-        notice = version_for(profile, self._stage.versions)
+        notice = version_for(profile, self.stage.versions)
         kind: PickKind = "update" if told or notice.id in shelf.picked else "mandatory"
         pick = Pick(notice.id, notice.revision, kind, reasons)
         return NewEdition(profile.id, "alert", (pick,), self._now, shelf.version)

@@ -12,11 +12,16 @@ from api.jobs.replying import Reply, queue
 from api.wiring import Services
 from delivery.types import Delivery
 from feeds.kernel.errors import UsageError
+from profiles.asked import Rules
 from profiles.contacts import can_text, clean_address
 from profiles.copies import Copy
 from profiles.types import Profile
 
 ASK_WITHIN = timedelta(days=7)
+# A number that was asked and gave no answer is asked by nobody for so long.
+ASK_AGAIN = timedelta(days=30)
+RULES = Rules(each=6, address=3)  # a day
+_WAITING_MOST = 2  # residents whose question a number has before it, at once
 KEPT_AFTER = timedelta(days=30)
 _LIFE = timedelta(days=1)
 
@@ -36,9 +41,12 @@ def whom(services: Services, row: Delivery) -> str:
 def ask(services: Services, profile: Profile, number: str, relation: str) -> Copy:
     """Ask somebody whether they want copies of a resident's text messages.
 
+    A number that wants nothing from us, was asked too often or did not answer lately is not asked, and its
+    copy waits like any other: none of that is the resident's matter.
+
     Raises:
-        UsageError: If the resident gets none themselves, the number is none or their own, its owner wants
-            no messages from us, or was asked too often.
+        UsageError: If the resident gets none themselves or asked often enough today, or the number is none or
+            their own.
     """
     now, clean = services.clock.now(), clean_address("sms", number)
     if not can_text(clean):
@@ -50,25 +58,47 @@ def ask(services: Services, profile: Profile, number: str, relation: str) -> Cop
         )
     if own.address == clean:
         raise UsageError("This is your own number; give the number of whoever should get the copy.")
-    if services.suppressions.holds("sms", clean, now):
-        raise UsageError("This number wants no messages from us; its owner can change that by sending DY.")
-    others = [one for one in services.copies.at("sms", clean) if one.profile_id != profile.id]
-    if sum(one.confirmed_at is None for one in others) >= 2:
-        raise UsageError("This number was asked several times already; its owner has to answer first.")
-    first = not any(one.ended_at is None for one in services.copies.of(profile.id))
+    held = [one for one in services.copies.of(profile.id) if one.ended_at is None]
+    again = any(one.address == clean for one in held)
+    if not again and services.asked.by("copy", profile.id, since=now - _LIFE) >= RULES.each:
+        raise UsageError("You asked often enough today; try again tomorrow.")
     copy = services.copies.ask(profile.id, "sms", clean, relation, at=now)
-    if first:
+    if not held:
         services.consents.give(profile.id, "copy:sms", at=now)
-    if copy.confirmed_at is None:
+    if copy.confirmed_at is None and (copy.told or _tell(services, copy, now)):
         params = {"whom": copy.whom(profile.lang)}
         queue(
             services,
             Reply(
                 f"copyask:{copy.id}", "copyask", profile.lang, profile.id, params, copy=copy.id, life=_LIFE,
-                patient=True,
+                patient=True, number=clean,
             ),
         )  # fmt: skip
     return copy
+
+
+def _tell(services: Services, copy: Copy, now: datetime) -> bool:
+    """Whether a number may be asked now; counted, and noted on the copy, in one transaction."""
+    number = copy.address
+    waiting = {
+        one.profile_id
+        for one in services.copies.at("sms", number)
+        if one.confirmed_at is None and one.asked_at >= now - ASK_WITHIN
+    }
+    silent = services.asked.unanswered("copy", "sms", number, since=now - ASK_AGAIN)
+    allowed = (
+        not services.suppressions.holds("sms", number, now)
+        and len(waiting) < _WAITING_MOST
+        and all(profile_id in waiting for profile_id in silent)
+    )
+    with services.database.write() as connection:
+        taken = services.asked.take(
+            "copy", "sms", number, copy.profile_id, RULES, at=now, same_since=now, allowed=allowed,
+            connection=connection,
+        )  # fmt: skip
+        if taken == "go":
+            services.copies.tell(copy.id, at=now, connection=connection)
+    return taken == "go"
 
 
 def asked(services: Services, number: str) -> list[Copy]:
@@ -84,6 +114,7 @@ def asked(services: Services, number: str) -> list[Copy]:
 def agreed(services: Services, copy: Copy) -> None:
     """Record the recipient's yes."""
     services.copies.confirm(copy.id, at=services.clock.now())
+    services.asked.answered("copy", "sms", copy.address, at=services.clock.now())
 
 
 def end(services: Services, copy: Copy, *, reason: str) -> bool:
@@ -131,17 +162,37 @@ def _tell_recipient(services: Services, copy: Copy) -> None:
     params = {"whom": copy.whom(lang), "phone": services.settings.sms_enquiry_phone}
     queue(
         services,
-        Reply(f"copyoff:{copy.id}", "copyoff", lang, 0, params, inbound=held.id, life=_LIFE, patient=True),
+        Reply(
+            f"copyoff:{copy.id}",
+            "copyoff",
+            lang,
+            0,
+            params,
+            inbound=held.id,
+            life=_LIFE,
+            patient=True,
+            number=copy.address,
+        ),
     )
 
 
 def _tell_resident(services: Services, copy: Copy) -> None:
     """Say that the recipient wants no more; it also stands on the copies page."""
     live = services.subscriptions.live(copy.profile_id, "sms")
-    if live is None:
+    own = services.contacts.get(copy.profile_id, "sms")
+    if live is None or own is None:
         return
     params = {"phone": services.settings.sms_enquiry_phone}
     queue(
         services,
-        Reply(f"copyend:{copy.id}", "copyend", live.lang, copy.profile_id, params, life=_LIFE, patient=True),
+        Reply(
+            f"copyend:{copy.id}",
+            "copyend",
+            live.lang,
+            copy.profile_id,
+            params,
+            life=_LIFE,
+            patient=True,
+            number=own.address,
+        ),
     )

@@ -29,6 +29,8 @@ from profiles.types import Edition, Pick, Profile
 
 # Only what is at most this old is ever pushed or mailed (an archive never floods anybody).
 PUSHED_AGE = timedelta(days=7)
+# What a weekly digest tells was known a while before it was picked. A week may be an hour short.
+_WEEK, _GRACE = timedelta(days=6, hours=22), timedelta(days=1)
 
 
 def make(services: Services, rows: Sequence[Delivery]) -> list[Prepared]:
@@ -101,12 +103,13 @@ def _choose(
     for row, own, picks in zip(rows, editions, offered, strict=True):
         reader = (row.profile_id, row.channel, copy_of(row.dedupe_key))
         before = carried.setdefault(reader, set())
+        oldest = _oldest(row, now)
         fresh = [
             pick
             for pick in picks
             if (notice := notices.get(pick.notice_id)) is not None
             and notice.state == "released"
-            and now - notice.fresh_at <= PUSHED_AGE
+            and notice.fresh_at >= oldest
             and (pick.notice_id, pick.revision) not in before
         ]
         kept = [p for p in fresh if not muted.hides(people[row.id].profile, notices[p.notice_id])]
@@ -147,6 +150,13 @@ def each_once(editions: Iterable[Edition]) -> list[Pick]:
         for pick in edition.picks:
             seen.setdefault(pick.notice_id, pick)
     return list(seen.values())
+
+
+def _oldest(row: Delivery, now: datetime) -> datetime:
+    """What became known before is too old to be told; a week's window is told whole, whenever it is sent."""
+    start, end = window_of(row)
+    grace = _GRACE if end - start >= _WEEK else timedelta(0)
+    return min(now, end) - PUSHED_AGE - grace
 
 
 def window_of(row: Delivery) -> tuple[datetime, datetime]:
@@ -196,7 +206,7 @@ def _written(
 
 
 def _shown(one: _Chosen, reader: Recipient, digest: Digest) -> tuple[tuple[int, float], ...]:
-    """What a mail lets its resident see; text messages and discreet mails name too little, a copy is another's."""
+    """What a resident sees in a mail; texts and discreet mails name too little, a copy is another's."""
     if one.row.channel != "email" or reader.copy is not None or digest.discreet:
         return ()
     chance = {pick.notice_id: pick.propensity for pick in one.picks}

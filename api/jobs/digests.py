@@ -61,6 +61,7 @@ def plan(services: Services, *, now: datetime | None = None) -> PlanReport:
     """Plan what is due: digests whose hour has come, and messages for who wants news at once."""
     now = now or services.clock.now()
     planner, runs, terms = DigestPlanner(services.database), RunStore(services.database), terms_of(services)
+    runs.give_back(now)  # before planning: what ended unsent is in today's windows
     digests = planner.plan(now, terms)
     soon = planner.plan_immediate(now, terms)
     copies = copying.add_rows(services, now=now)

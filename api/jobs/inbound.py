@@ -134,12 +134,12 @@ def _start(services: Services, row: InboundRow) -> str:
         let_go(services, profile_id)  # they were asked, and this may be the number's new owner
     for profile_id, last in before.items():
         if last is not None and last.ended_at is None:
-            services.contacts.prove(profile_id, "sms", at=now)
+            services.contacts.prove(profile_id, "sms", at=now, address=number)
             return _already(services, row, profile_id, wish)
     for profile_id, last in before.items():
         if _may_resume(services, profile_id, number, last):
             profile = _widened(services, services.profiles.get(profile_id), wish)
-            services.contacts.prove(profile_id, "sms", at=now)
+            services.contacts.prove(profile_id, "sms", at=now, address=number)
             joining.subscribe(services, profile, "sms", last.local_hour if last else HOUR)
             return _answer(services, row, "welcome", profile)
     for profile_id in before:
@@ -184,20 +184,18 @@ def _yes(services: Services, row: InboundRow) -> str:
         return _agree(services, row)
     held = services.contacts.asked("sms", number, since=now - timedelta(days=60))
     for profile_id in held:
-        services.contacts.prove(profile_id, "sms", at=now)
+        services.contacts.prove(profile_id, "sms", at=now, address=number)
     if held:
         return _answer(services, row, "kept", services.profiles.get(held[0]))
     return _help(services, row)
 
 
 def _agree(services: Services, row: InboundRow) -> str:
-    """The recipient of a copy said yes."""
-    answer = ""
-    for copy in copying.asked(services, row.number):
-        copying.agreed(services, copy)
-        profile = services.profiles.get(copy.profile_id)
-        answer = _answer(services, row, "copyon", None, lang=profile.lang, whom=copy.whom(profile.lang))
-    return answer
+    """The recipient of a copy said yes: to what they were asked last, and the answer says whose copy it is."""
+    copy = max(copying.asked(services, row.number), key=lambda one: (one.asked_at, one.id))
+    copying.agreed(services, copy)
+    profile = services.profiles.get(copy.profile_id)
+    return _answer(services, row, "copyon", None, lang=profile.lang, whom=copy.whom(profile.lang))
 
 
 def _help(services: Services, row: InboundRow) -> str:
@@ -250,7 +248,8 @@ def _answer(
     if profile is not None and (live := services.subscriptions.live(profile.id, "sms")):
         values["hour"] = str(live.local_hour)
     number = profile.id if profile else 0
-    queue(services, Reply(f"in:{row.id}", template, lang, number, values, inbound=row.id))
+    said = Reply(f"in:{row.id}", template, lang, number, values, inbound=row.id, number=row.number)
+    queue(services, said)
     return template
 
 

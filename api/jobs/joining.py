@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import get_args
 
 from api.jobs import signals
+from api.jobs.confirming import may_ask
 from api.jobs.selecting import select_for
 from api.wiring import Services
 from delivery.types import NewDelivery
@@ -24,7 +25,6 @@ from profiles.tokens import CONFIRM_WITHIN, LinkTarget, derived_secret, secret_h
 from profiles.types import Frequency, Profile
 
 MAX_PLACES = 5
-_ASKED_MOST = 3
 _TAG_MOST = 96
 
 
@@ -68,14 +68,21 @@ def join(
     addresses = {"email": email, "sms": phone}
     clean = {channel: clean_address(channel, text) for channel, text in addresses.items() if text}
     now = services.clock.now()
-    profile, secret = services.profiles.create(wish, at=now)
+    # All at once: whoever dies in between leaves no profile that nobody can find by its address.
+    with services.database.write() as connection:
+        profile, secret = services.profiles.create(wish, at=now, connection=connection)
+        for channel, address in clean.items():
+            services.contacts.put(
+                profile.id, channel, address, at=now, verified=verified, connection=connection
+            )
+        if ends_at is not None:
+            services.endings.set(profile.id, ends_at, connection)
     token = services.tokens.issue(profile.id, at=now)
     if ends_at is not None:
-        services.endings.set(profile.id, ends_at)
+        services.endings.set(profile.id, ends_at)  # the feed address too
     for purpose in _purposes(services, profile):
         services.consents.give(profile.id, purpose, at=now)
-    for channel, address in clean.items():
-        services.contacts.put(profile.id, channel, address, at=now, verified=verified)
+    for channel in clean:
         subscribe(services, profile, channel, digest_hour)
         if not verified:
             ask_to_confirm(services, profile, channel)
@@ -208,6 +215,8 @@ def change(services: Services, wish: Profile) -> Profile:
     now = services.clock.now()
     before = services.profiles.get(wish.id)
     changed = services.profiles.change(wish)
+    if before.personalised and not changed.personalised:
+        services.engagement.forget(wish.id)  # else clicks would be learned from once it is on again
     services.editions.touch(wish.id)  # language and discretion show in the feed at its next poll
     ended = set(_purposes(services, before)) - set(_purposes(services, changed))
     for purpose in ended:
@@ -241,7 +250,8 @@ def ask_to_confirm(services: Services, profile: Profile, channel: str) -> str:
     """Queue the message that asks whether an address is really the resident's: a link, or a code by SMS.
 
     Nothing else goes to an address over a real channel before it was confirmed: anybody can type
-    anybody's address into a form.
+    anybody's address into a form. A mail address that was given up is asked again, because its holder wishes
+    it; only the confirmation lifts that.
 
     Returns:
         For a phone what :func:`api.jobs.phones.ask` says, else ``""``.
@@ -251,10 +261,8 @@ def ask_to_confirm(services: Services, profile: Profile, channel: str) -> str:
 
         return phones.ask(services, profile)
     contact = services.contacts.get(profile.id, channel)
-    if channel != "email" or contact is None or contact.verified_at is not None:
+    if channel != "email" or contact is None or not may_ask(services, contact):
         return ""
-    if len(services.contacts.holders(channel, contact.address)) > _ASKED_MOST:
-        return ""  # somebody keeps typing this address into the form; its owner has been asked enough
     now = services.clock.now()
     token = derived_secret(services.key, "confirm", profile.id, channel, contact.address)
     services.tokens.remember(token, "confirm", LinkTarget(profile.id, channel), at=now)
@@ -274,7 +282,8 @@ def ask_to_confirm(services: Services, profile: Profile, channel: str) -> str:
 def confirm(services: Services, token: str) -> LinkTarget | None:
     """Mark the address that a confirmation was sent to as the resident's; ``None`` for an unknown link.
 
-    A link of an address that was replaced since confirms nothing.
+    A link of an address that was replaced since confirms nothing. It also lifts what was noted against the
+    address: that it bounced, or complained.
     """
     now = services.clock.now()
     target = services.tokens.find_confirmation(token, now=now)
@@ -284,7 +293,10 @@ def confirm(services: Services, token: str) -> LinkTarget | None:
     expected = derived_secret(services.key, "confirm", target.profile_id, target.channel, contact.address)
     if not hmac.compare_digest(expected, token):
         return None
-    services.contacts.put(target.profile_id, target.channel, contact.address, at=now, verified=True)
+    if not services.contacts.prove(target.profile_id, target.channel, at=now, address=contact.address):
+        return None
+    services.suppressions.lift(target.channel, contact.address)
+    services.suppressions.forget_troubles(target.channel, contact.address)
     return target
 
 
@@ -329,6 +341,7 @@ def forget_behaviour(services: Services, profile_id: int, *, own: bool = False) 
     """
     # Every step can be repeated, and the events go late: they are what the rest could be made of again.
     services.models.forget([f"id:{profile_id}"])
+    services.engagement.forget(profile_id)  # first: a click that waits to be judged becomes an event
     services.taste.reset(profile_id, own=own)
     with services.database.write() as connection:  # feeds fetched before are known by the shelf they showed
         gone = services.feedback.forget(profile_id, connection)
@@ -360,18 +373,18 @@ def export(services: Services, profile_id: int) -> dict[str, object]:
     from dataclasses import asdict
 
     profile = services.profiles.get(profile_id)
-    contacts = [services.contacts.get(profile_id, channel) for channel in ("email", "sms")]
     editions = services.editions.between(
         profile_id, profile.created_at, services.clock.now() + timedelta(days=1)
     )
     held: dict[str, Sequence[object]] = {
-        "contacts": [asdict(item) for item in contacts if item],
+        "contacts": [asdict(item) for item in services.contacts.of(profile_id)],
         "consents": [asdict(item) for item in services.consents.all(profile_id)],
         "subscriptions": [asdict(item) for item in services.subscriptions.of(profile_id)],
         "editions": [asdict(item) for item in editions],
         "feedback": [asdict(item) for item in services.feedback.of(profile_id)],
         "taste": [asdict(item) for item in services.taste.of(profile_id)],
-        "copies": [asdict(item) for item in services.copies.of(profile_id)],
+        "copies": [_plain_copy(asdict(item)) for item in services.copies.of(profile_id)],
+        "asked": services.asked.of(profile_id),
         "texts": [asdict(item) for item in services.inbox.of_profile(profile_id)],
         "engagement": [asdict(item) for item in services.engagement.of(profile_id)],
         "webhook": [hook] if (hook := services.webhooks.about(profile_id)) else [],
@@ -379,6 +392,11 @@ def export(services: Services, profile_id: int) -> dict[str, object]:
     held_as_model = _held_by_model(services, profile)
     ends_at = services.endings.of(profile_id)
     return {"profile": asdict(profile), "ends_at": ends_at, **held, "model": held_as_model}
+
+
+def _plain_copy(held: dict[str, object]) -> dict[str, object]:
+    """A copy without whether its number could be asked: that is its owner's matter."""
+    return {name: value for name, value in held.items() if name not in ("told", "asked_at")}
 
 
 def _held_by_model(services: Services, profile: Profile) -> dict[str, object]:

@@ -31,7 +31,7 @@ class MailroomReport:
         read: Mails looked at.
         verdicts: ``bounced``, ``failed``, ``complained``, ``delivered`` → mails.
         ignored: Automatic answers and other mails that report nothing.
-        strange: Reports without a token of ours; they are left for a person.
+        strange: Reports without a token of ours, and mails that nobody can read; left for a person.
     """
 
     read: int = 0
@@ -49,11 +49,14 @@ def take_one(services: Services, raw: bytes, *, recipient: str = "") -> str:
         recipient: The envelope's recipient, where the mail server tells it.
 
     Returns:
-        The verdict, ``ignored`` for a mail that reports nothing, ``strange`` for a report that is not ours.
+        The verdict, ``ignored`` for a mail that reports nothing, ``strange`` for a report that is not ours or
+        cannot be read.
     """
     from api.jobs.receipts import take
 
     found = read_report(raw, services.key, recipient=recipient)
+    if found.broken:
+        return "strange"
     if found.verdict is None:
         return "ignored"
     if found.delivery_id is None:

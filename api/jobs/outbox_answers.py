@@ -1,7 +1,9 @@
 """Who got this, when, through whom: for one notice, or for one resident. Addresses only masked.
 
 Of a sensitive notice nobody is named, and numbers below twenty are not told: a list of who was sent it
-would say what they live with. It only reads. Called by ``mycity outbox who`` and the desk's outbox page.
+would say what they live with. For the same reason a resident's own list says nothing of such notices, and
+leaves out what carried nothing else. Each question stands in the audit. Called by ``mycity outbox who`` and
+the desk's outbox page.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from api.jobs.masking import masked
 from api.wiring import Services
 from delivery.outbox_log import OutboxLog, Sum
 from delivery.types import Delivery
@@ -19,6 +22,8 @@ from feeds.kernel.errors import MycityError
 # Fewer people than this are not counted where the matter is sensitive.
 FEW = 20
 _MOST = 200
+#: Who asks on the command line.
+OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,7 @@ class Line:
 
     Attributes:
         to: The masked address, or ``""`` where there is none any more.
-        notices: Numbers of the notices it carried; sensitive ones are left out.
-        withheld: How many were left out.
+        notices: Numbers of the notices it carried; sensitive ones are left out, without a word.
     """
 
     delivery_id: int
@@ -43,7 +47,6 @@ class Line:
     to: str
     error: str
     notices: tuple[int, ...] = ()
-    withheld: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,19 @@ class Answer:
         return -1 if counts and min(counts) < 0 else sum(counts)
 
 
-def who_got(services: Services, notice_id: int) -> Answer:
+def who_got(services: Services, notice_id: int, *, actor: str = OPERATOR) -> Answer:
     """Tell by whom a notice was received.
+
+    Args:
+        services: The joined parts.
+        notice_id: Which.
+        actor: Who asks; the audit remembers it.
 
     Raises:
         NotFoundError: If there is no such notice.
     """
     notice = services.notices.get(notice_id)
+    _note(services, actor, notice_id=notice_id)
     log = OutboxLog(services.database)
     sums = log.sums_of_notice(notice_id)
     if is_sensitive(services, notice):
@@ -81,8 +90,9 @@ def who_got(services: Services, notice_id: int) -> Answer:
     return Answer(False, tuple(sums), _lines(services, log.of_notice(notice_id, _MOST)))
 
 
-def what_came(services: Services, profile_id: int) -> Answer:
-    """Tell what was sent to a resident."""
+def what_came(services: Services, profile_id: int, *, actor: str = OPERATOR) -> Answer:
+    """Tell what was sent to a resident; arguments as in :func:`who_got`."""
+    _note(services, actor, profile_id=profile_id)
     return Answer(lines=_lines(services, OutboxLog(services.database).of_profile(profile_id, _MOST)))
 
 
@@ -91,16 +101,11 @@ def is_sensitive(services: Services, notice: Notice) -> bool:
     return any(services.city.is_sensitive(f"{tag.kind}:{tag.code}") for tag in notice.tags)
 
 
-def masked(channel: str, address: str) -> str:
-    """As much of an address as lets its holder recognise it, and nobody else write to it."""
-    if not address:
-        return ""
-    if channel == "email":
-        local, _, domain = address.rpartition("@")
-        return f"{local[:1]}***@{domain}"
-    if channel == "sms":
-        return f"{address[:6]}****{address[-2:]}"
-    return "***"
+def _note(services: Services, actor: str, *, notice_id: int | None = None, profile_id: int = 0) -> None:
+    """Write down that somebody looked, before they see it."""
+    details = {"profile": profile_id} if profile_id else {}
+    now = services.clock.now()
+    services.audit.append("outbox-look", actor=actor, at=now, notice_id=notice_id, details=details)
 
 
 def _veiled(one: Sum) -> Sum:
@@ -118,9 +123,9 @@ def _lines(services: Services, rows: Sequence[Delivery]) -> tuple[Line, ...]:
             row.attempts,
             addresses.get((row.profile_id, row.channel), "") if "copy" not in row.recipe else "",
             row.error, tuple(n for n, _ in row.notices if n not in veiled),
-            sum(n in veiled for n, _ in row.notices),
         )
         for row in rows
+        if not row.notices or not veiled.issuperset(n for n, _ in row.notices)
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ _MAY = ("editor", "duty")
 
 
 def may_act(actor: Actor) -> bool:
-    """Whether somebody may stop, release and cancel; everybody at the desk may look."""
+    """Whether somebody may stop, release and cancel, and ask who got what; all at the desk may see the state."""
     return any(role in actor.roles for role in _MAY)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from api.jobs import inbound, joining, receipts
-from api.jobs.copying import ASK_WITHIN, KEPT_AFTER
+from api.jobs.confirming import REGAIN_AFTER
+from api.jobs.copying import ASK_AGAIN, ASK_WITHIN, KEPT_AFTER
 from api.jobs.replying import Reply, queue
 from api.wiring import Services
 from feeds.kernel.errors import NotFoundError
@@ -54,11 +55,16 @@ def reconfirm(services: Services) -> int:
     """
     now = services.clock.now()
     silent = services.contacts.silent("sms", since=now - timedelta(days=services.settings.sms_reconfirm_days))
-    profiles = services.profiles.many(silent)
+    held = services.contacts.many((profile_id, "sms") for profile_id in silent)
+    profiles = [one for one in services.profiles.many(silent) if (one.id, "sms") in held]
     for profile in profiles:
+        number = held[profile.id, "sms"].address
         services.contacts.doubt(profile.id, "sms", at=now)
-        key = f"still:{profile.id}:{now:%Y-%m-%d}"
-        queue(services, Reply(key, "still", profile.lang, profile.id, life=timedelta(days=2), patient=True))
+        still = Reply(
+            f"still:{profile.id}:{now:%Y-%m-%d}", "still", profile.lang, profile.id, number=number,
+            life=timedelta(days=2), patient=True,
+        )  # fmt: skip
+        queue(services, still)
     return len(profiles)
 
 
@@ -68,6 +74,9 @@ def tidy(services: Services) -> int:
     gone = services.inbox.forget_numbers(now - _NUMBERS_KEPT) + services.inbox.trim(now - _WORDS_KEPT)
     gone += services.copies.trim(unanswered_before=now - ASK_WITHIN, ended_before=now - KEPT_AFTER)
     gone += services.codes.trim(now - _CODES_KEPT)
+    gone += services.asked.trim({
+        "confirm": now - _CODES_KEPT, "regain": now - REGAIN_AFTER, "copy": now - ASK_AGAIN,
+    })  # fmt: skip
     gone += services.suppressions.trim(now, troubles_before=now - receipts.KEPT_TROUBLES)
     return gone + unanswered(services)
 

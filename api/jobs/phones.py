@@ -6,58 +6,54 @@ phones or run up a bill. Called by joining, the settings page and the page for t
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 from api.jobs.replying import Reply, queue
 from api.wiring import Services
+from profiles.asked import Rules
 from profiles.codes import CODE_LIFE
 from profiles.contacts import can_text
 from profiles.types import Profile
 
-Asked = Literal["sent", "wait", "enough", "busy", "refused", "unfit", "none"]
+Asked = Literal["sent", "wait", "enough", "busy", "unfit", "none"]
 WAIT = timedelta(seconds=60)
 A_DAY, A_DAY_EACH = 3, 6  # codes for one number; for one profile, whatever numbers it tries
-_DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 def ask(services: Services, profile: Profile) -> Asked:
     """Send a code to the profile's unconfirmed phone.
 
     Returns:
-        ``sent``; ``wait`` (one went out within the last minute); ``enough`` (three today for this number);
-        ``busy`` (too many in this hour for everybody); ``refused`` (its owner wants nothing from us and has
-        to send DY first); ``unfit`` (no mobile number); ``none`` (nothing to confirm).
+        ``sent``: the number gets a code, if it gets texts of ours at all. Whether its owner wants none, or
+        others asked it today, is the same word: that is nobody else's matter. ``wait`` (this profile asked
+        within the last minute); ``enough`` (it asked often enough today); ``busy`` (too many in this hour
+        for everybody); ``unfit`` (no mobile number); ``none`` (nothing to confirm).
     """
     now = services.clock.now()
     contact = services.contacts.get(profile.id, "sms")
     if contact is None or contact.verified_at is not None:
         return "none"
-    if why := _unfit(services, contact.address, now):
-        return why
-    if services.codes.made_by(profile.id, since=now - _DAY) >= A_DAY_EACH:
-        return "enough"
-    code = services.codes.make(profile.id, contact.address, at=now)
-    queue(
-        services,
-        Reply(f"code:{code.id}", "code", profile.lang, profile.id, code=code.id, life=CODE_LIFE),
-    )
-    return "sent"
-
-
-def _unfit(services: Services, number: str, now: datetime) -> Asked | None:
+    number = contact.address
     if not can_text(number):
         return "unfit"
-    if services.suppressions.holds("sms", number, now):
-        return "refused"
-    before = services.codes.made_for(number, since=now - _DAY)
-    if before and before[-1] > now - WAIT:
+    rules = Rules(A_DAY_EACH, A_DAY, WAIT, services.settings.sms_codes_per_hour)
+    taken = services.asked.take(
+        "confirm", "sms", number, profile.id, rules, at=now, same_since=now - WAIT,
+        allowed=not services.suppressions.holds("sms", number, now),
+    )  # fmt: skip
+    if taken in ("enough", "busy"):
+        return taken
+    if taken in ("again", "wait"):
         return "wait"
-    if len(before) >= A_DAY:
-        return "enough"
-    if services.codes.count(since=now - _HOUR) >= services.settings.sms_codes_per_hour:
-        return "busy"
-    return None
+    if taken == "go":
+        code = services.codes.make(profile.id, number, at=now)
+        key = f"code:{code.id}"
+        queue(
+            services,
+            Reply(key, "code", profile.lang, profile.id, code=code.id, life=CODE_LIFE, number=number),
+        )
+    return "sent"
 
 
 def check(services: Services, profile: Profile, typed: str) -> bool:
@@ -70,6 +66,7 @@ def check(services: Services, profile: Profile, typed: str) -> bool:
         return True
     if not services.codes.accepts(profile.id, contact.address, typed, at=now):
         return False
-    services.contacts.prove(profile.id, "sms", at=now)
+    if not services.contacts.prove(profile.id, "sms", at=now, address=contact.address):
+        return False
     services.codes.forget(profile.id)
     return True

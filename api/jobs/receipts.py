@@ -15,7 +15,7 @@ import structlog
 from api.jobs import copying, joining
 from api.wiring import Services
 from delivery.sms_inbound import UNHEARD, Unheard
-from delivery.types import Delivery, Receipt
+from delivery.types import Accepted, Delivery, Receipt
 from profiles.suppression import SuppressionReason
 
 _log = structlog.get_logger(__name__)
@@ -160,26 +160,31 @@ def settle_unknown(services: Services) -> SettleReport:
     if ask is None:
         return SettleReport()
     asked = known = queued = 0
-    for row in services.outbox.recent(_ASKED_MOST, state="unknown"):
-        address = _address(services, row) if row.channel == "sms" else ""
-        if not address or row.due_at + ASK_AFTER > now:
+    ids = services.sms_unknown.next(now - ASK_AFTER, _ASKED_MOST)
+    if ids:
+        services.sms_unknown.asked(ids, now)  # before asking: one that breaks must not always come first
+    for row in services.outbox.many(ids):
+        address = _address(services, row)
+        if not address:
             continue
         asked += 1
         found = _ask(ask, row, address)
-        if found is None:
-            continue
         if isinstance(found, Receipt):
             known += take(services, [found]).moved
-        elif now < row.expires_at:
+        elif isinstance(found, Accepted):
+            known += services.sms_unknown.taken(row.id, found, now)
+        elif found == UNHEARD and now < row.expires_at:
             queued += services.outbox.retry([row.id], now, row.expires_at)
+        elif found == UNHEARD:
+            known += services.sms_unknown.expire(row.id, now)
     return SettleReport(asked, known, queued)
 
 
-def _ask(ask: object, row: Delivery, address: str) -> Receipt | Unheard | None:
-    """A report; ``unheard`` if surely no provider took it; ``None`` if nobody can tell."""
+def _ask(ask: object, row: Delivery, address: str) -> Receipt | Accepted | Unheard | None:
+    """A report; that it was taken; ``unheard`` if surely no provider took it; ``None``: nobody can tell."""
     try:
         found = ask(f"d{row.id}", row.provider_ref, address, row.sent_at or row.due_at)  # type: ignore[operator]
     except Exception as error:  # a provider that is down answers at a later round
         _log.warning("ask_failed", delivery=row.id, error=type(error).__name__)
         return None
-    return found if isinstance(found, Receipt) else UNHEARD if found == UNHEARD else None
+    return found if isinstance(found, Receipt | Accepted) else UNHEARD if found == UNHEARD else None

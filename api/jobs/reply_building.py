@@ -83,7 +83,7 @@ class _Numbers:
         """The number a row goes to.
 
         Raises:
-            SuppressedError: If it is not known any more.
+            SuppressedError: If it is not known any more, or is not the one that was meant.
         """
         if "inbound" in row.recipe:
             found = self._inbound.get(row.recipe["inbound"])
@@ -96,4 +96,6 @@ class _Numbers:
             number = contact.address if contact else ""
         if not number:
             raise SuppressedError("The number is not kept any more.")
+        if self._services.contacts.index_of("sms", number) != row.recipe.get("bound"):
+            raise SuppressedError("The number was replaced; the answer was for the one before.")
         return number

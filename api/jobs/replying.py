@@ -1,7 +1,7 @@
 """Queues short answers: what is said to whom is a row of the outbox, the number stands elsewhere.
 
 Builds no text and sends nothing (``api.jobs.reply_building`` writes the message when it is due). The same
-key queues once. Called by ``inbound``, ``phones``, ``copying`` and ``reconfirming``.
+key queues once. Called by ``inbound``, ``phones``, ``copying`` and ``people``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Reply:
 
     Attributes:
         key: Unique; the dedupe key is made of it.
+        number: Whose phone it is for. Not kept; the row is bound to its blind index and never goes elsewhere.
         profile_id: Whose matter it is; 0 for somebody we do not know.
         inbound: Goes to the sender of this text; else ``copy`` says to which copy's address; else it
             goes to the profile's own phone.
@@ -38,6 +39,7 @@ class Reply:
     key: str
     template: Template
     lang: str
+    number: str = field(kw_only=True)
     profile_id: int = 0
     params: Mapping[str, str] = field(default_factory=dict)
     inbound: int = 0
@@ -51,10 +53,11 @@ def queue(services: Services, reply: Reply) -> bool:
     """Put an answer into the outbox; return whether it is new."""
     now = services.clock.now()
     due = allowed_at("sms", now, services.zone) if reply.patient else now
-    recipe = {"kind": "reply", "template": reply.template, "lang": reply.lang, "params": dict(reply.params)}
-    for name, value in (("inbound", reply.inbound), ("copy_id", reply.copy), ("code", reply.code)):
-        if value:
-            recipe[name] = value  # type: ignore[assignment]
+    recipe: dict[str, object] = {"kind": "reply", "template": reply.template, "lang": reply.lang}
+    recipe["params"] = dict(reply.params)
+    bound = services.contacts.index_of("sms", reply.number)
+    more = {"inbound": reply.inbound, "copy_id": reply.copy, "code": reply.code, "bound": bound}
+    recipe |= {name: value for name, value in more.items() if value}
     row = NewDelivery(
         dedupe_key=f"reply:{reply.key}",
         profile_id=reply.profile_id,

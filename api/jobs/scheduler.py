@@ -7,7 +7,8 @@ costs a delay and a doubled one nothing. Called by ``mycity serve`` and ``mycity
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -120,11 +121,6 @@ def housekeeping(services: Services) -> dict[str, int]:
     }
 
 
-JOBS = (
-    "poll", "websub", "alerts", "alert-watch", "health", "select", "digests", "train", "watch", "people",
-    "sweep",
-    "mailroom", "hub", "engagement", "housekeeping",
-)  # fmt: skip
 WEBSUB_SECONDS = 300
 ALERT_SECONDS = 300
 ALERT_WATCH_SECONDS = 60
@@ -137,30 +133,34 @@ MAILROOM_SECONDS = 60
 HUB_SECONDS = 15
 ENGAGEMENT_SECONDS = 60
 SWEEP_SECONDS = 60
-# A job is held for so long at most by a scheduler that died in the middle of it.
-_LEASE = timedelta(minutes=10)
+HOUSEKEEPING_SECONDS = 3600
+# What a scheduler held when it died is taken over after so long; one that lives renews in time.
+_LEASE = timedelta(minutes=2)
+_RENEW_SECONDS = 20.0
+_INTERVALS: dict[str, float | Callable[[Settings], float]] = {
+    "poll": lambda settings: settings.poll_seconds,
+    "websub": WEBSUB_SECONDS,
+    "alerts": ALERT_SECONDS,
+    "alert-watch": ALERT_WATCH_SECONDS,
+    "health": HEALTH_SECONDS,
+    "select": lambda settings: settings.select_minutes * 60,
+    "digests": lambda settings: settings.digest_minutes * 60,
+    "train": TRAIN_SECONDS,
+    "watch": WATCH_SECONDS,
+    "people": PEOPLE_SECONDS,
+    "sms": SMS_SECONDS,
+    "mailroom": MAILROOM_SECONDS,
+    "sweep": SWEEP_SECONDS,
+    "hub": HUB_SECONDS,
+    "engagement": ENGAGEMENT_SECONDS,
+    "housekeeping": HOUSEKEEPING_SECONDS,
+}
+JOBS = tuple(_INTERVALS)
 
 
 def interval_seconds(settings: Settings) -> dict[str, float]:
     """How often each job looks whether something is due."""
-    return {
-        "poll": settings.poll_seconds,
-        "websub": WEBSUB_SECONDS,
-        "alerts": ALERT_SECONDS,
-        "alert-watch": ALERT_WATCH_SECONDS,
-        "health": HEALTH_SECONDS,
-        "select": settings.select_minutes * 60,
-        "digests": settings.digest_minutes * 60,
-        "train": TRAIN_SECONDS,
-        "watch": WATCH_SECONDS,
-        "people": PEOPLE_SECONDS,
-        "sms": SMS_SECONDS,
-        "mailroom": MAILROOM_SECONDS,
-        "sweep": SWEEP_SECONDS,
-        "hub": HUB_SECONDS,
-        "engagement": ENGAGEMENT_SECONDS,
-        "housekeeping": 3600,
-    }
+    return {name: often(settings) if callable(often) else often for name, often in _INTERVALS.items()}
 
 
 def start(services: Services) -> Callable[[], None]:
@@ -194,12 +194,12 @@ def start(services: Services) -> Callable[[], None]:
         "engagement": tick_engagement,
         "housekeeping": housekeeping,
     }
-    leases, holder = JobLeases(services.database), secrets.token_hex(8)
+    turns = Turns(services).start()
     worker = Worker(services).start()
     timer: Any = BackgroundScheduler(timezone=services.zone)
     for name, seconds in interval_seconds(services.settings).items():
         timer.add_job(
-            _guarded(name, _in_turn(name, ticks[name], seconds, leases, holder), services),
+            _guarded(name, turns.in_turn(name, ticks[name]), services),
             "interval",
             seconds=seconds,
             id=name,
@@ -213,29 +213,59 @@ def start(services: Services) -> Callable[[], None]:
         trainer.close()  # a fit under way is given up: the next start makes it
         timer.shutdown()
         worker.stop()
-        for name in ticks:
-            leases.give(name, holder)
+        turns.stop(ticks)
         if workshop is not None:
             workshop.close()
 
     return stop
 
 
-def _in_turn(
-    name: str, tick: Callable[[Services], Any], seconds: float, leases: JobLeases, holder: str
-) -> Callable[[Services], Any]:
-    """A tick that runs only while this scheduler holds the job, and keeps it until its next turn is near."""
+class Turns:
+    """The jobs that this scheduler holds; a thread of its own renews them as long as the process lives.
 
-    def run(services: Services) -> Any:
-        begun = services.clock.now()
-        if not leases.take(name, holder, begun, max(_LEASE, timedelta(seconds=seconds))):
-            return "another scheduler does this"
-        try:
+    Args:
+        services: The joined parts.
+        renew_seconds: Pause between renewals; several fit into a lease.
+    """
+
+    def __init__(self, services: Services, *, renew_seconds: float = _RENEW_SECONDS) -> None:
+        self._services, self._seconds = services, renew_seconds
+        self._leases, self._holder = JobLeases(services.database), secrets.token_hex(8)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="job-leases", daemon=True)
+
+    def start(self) -> Turns:
+        """Begin renewing; returns itself."""
+        self._thread.start()
+        return self
+
+    def in_turn(self, name: str, tick: Callable[[Services], Any]) -> Callable[[Services], Any]:
+        """A tick that runs only while this scheduler holds the job."""
+
+        def run(services: Services) -> Any:
+            if not self._leases.take(name, self._holder, services.clock.now(), _LEASE):
+                return "another scheduler does this"
             return tick(services)
-        finally:
-            leases.take(name, holder, begun, timedelta(seconds=seconds * 1.5))
 
-    return run
+        return run
+
+    def renew(self) -> int:
+        """Hold on to all jobs that are held; returns how many."""
+        return self._leases.renew(self._holder, self._services.clock.now(), _LEASE)
+
+    def stop(self, names: Iterable[str]) -> None:
+        """End renewing, and give back these jobs."""
+        self._stop.set()
+        self._thread.join()
+        for name in names:
+            self._leases.give(name, self._holder)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                self.renew()
+            except Exception as error:
+                _log.error("leases_not_renewed", error=f"{type(error).__name__}: {error}"[:300])
 
 
 def _guarded(name: str, tick: Callable[[Services], Any], services: Services) -> Callable[[], None]:

@@ -20,11 +20,11 @@ from api.wiring import Services
 from delivery.channels.webhook import WebhookChannel, WebhookResult, code_of, post
 from delivery.compose_webhook import message
 from delivery.types import ChannelPort
-from delivery.webhook_store import new_secret
+from delivery.webhook_store import Webhook, new_secret
 from feeds.kernel.answers import Timeouts
 from feeds.kernel.errors import FetchError, StorageError, UsageError
 from feeds.kernel.http import GuardedClient
-from profiles.contacts import clean_address
+from profiles.contacts import Contact, clean_address
 from profiles.types import Frequency, Profile
 
 CHANNEL = "webhook"
@@ -60,8 +60,8 @@ def set_up(services: Services, profile: Profile, url: str) -> str:
         raise UsageError("A webhook's address begins with https://.")
     secret, now = new_secret(), services.clock.now()
     joining.stop_channel(services, profile.id, CHANNEL, reason="replaced")
+    services.webhooks.put(profile.id, secret, at=now)  # first: an address is never proved with a newer secret
     services.contacts.put(profile.id, CHANNEL, clean, at=now)
-    services.webhooks.put(profile.id, secret, at=now)
     return secret
 
 
@@ -72,18 +72,28 @@ def prove(services: Services, profile: Profile, hour: int, frequency: Frequency 
     yes to everything has agreed to nothing.
     """
     challenge = secrets.token_urlsafe(24)
-    code, body = _call(services, profile, "endpoint.check", {"challenge": challenge})
+    contact = services.contacts.get(profile.id, CHANNEL)
+    held = services.webhooks.get(profile.id, now=services.clock.now())
+    code, body = _call(services, contact, held, "endpoint.check", {"challenge": challenge})
     if code != "ok":
         return code
     if not _echoes(body, challenge):
         return "no_echo"
-    contact = services.contacts.get(profile.id, CHANNEL)
-    if contact is None:
+    if contact is None or held is None:
         return "none"
-    services.contacts.put(profile.id, CHANNEL, contact.address, at=services.clock.now(), verified=True)
-    services.webhooks.revive(profile.id)
+    if not _proved(services, contact, held):
+        return "changed"
     joining.subscribe(services, profile, CHANNEL, hour, frequency=frequency)
     return "ok"
+
+
+def _proved(services: Services, contact: Contact, held: Webhook) -> bool:
+    """Keep that an address was proved, unless it or its secret was replaced while it was asked."""
+    now = services.clock.now()
+    with services.database.write() as connection:
+        return services.webhooks.revive(held, connection, now=now) and services.contacts.prove(
+            contact.profile_id, CHANNEL, at=now, address=contact.address, connection=connection
+        )
 
 
 def test(services: Services, profile: Profile) -> str:
@@ -91,7 +101,8 @@ def test(services: Services, profile: Profile) -> str:
     contact = services.contacts.get(profile.id, CHANNEL)
     if contact is None or contact.verified_at is None:
         return "none"
-    return _call(services, profile, "endpoint.test", {"city": services.city.name.of(profile.lang)})[0]
+    held = services.webhooks.get(profile.id, now=services.clock.now())
+    return _call(services, contact, held, "endpoint.test", {"city": services.city.name.of(profile.lang)})[0]
 
 
 def rotate(services: Services, profile: Profile) -> str | None:
@@ -178,18 +189,18 @@ def _end(services: Services, profile_id: int, why: str) -> bool:
     return ended
 
 
-def _call(services: Services, profile: Profile, kind: str, data: dict[str, str]) -> tuple[str, bytes]:
+def _call(
+    services: Services, contact: Contact | None, held: Webhook | None, kind: str, data: dict[str, str]
+) -> tuple[str, bytes]:
     """Post one message now, outside the outbox; return its code and the answer's body."""
     now = services.clock.now()
-    contact = services.contacts.get(profile.id, CHANNEL)
-    held = services.webhooks.get(profile.id, now=now)
     if contact is None or held is None:
         return "none", b""
     if services.demo:
         return "demo", b""  # which reaches nobody
     made = message(
         kind, data, at=now, to=contact.address, secrets=held.secrets,
-        message_id=f"msg_{secrets.token_hex(12)}", profile_id=profile.id,
+        message_id=f"msg_{secrets.token_hex(12)}", profile_id=contact.profile_id,
     )  # fmt: skip
     try:
         answer = post(client(services), made, now)
@@ -204,6 +215,6 @@ def _echoes(body: bytes, challenge: str) -> bool:
         return True
     try:
         said = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(said, dict) and said.get("challenge") == challenge

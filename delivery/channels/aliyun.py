@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import new as hmac_new
 from typing import Any
@@ -47,6 +47,7 @@ _PERMANENT = (
     "isv.BLACK_KEY_CONTROL_LIMIT", "isv.SMS_CONTENT_ILLEGAL",
 )  # fmt: skip
 _PAGE = 50
+_MIDNIGHT = timedelta(minutes=10)  # their clock, and how long a call may take
 _UNSURE = ("isp.SYSTEM_ERROR", "InternalError", "ServiceUnavailable")
 _SPANS = (("天", 86400.0), ("day", 86400.0), ("小时", 3600.0), ("hour", 3600.0))
 
@@ -113,9 +114,21 @@ class AliyunChannel:
         Returns:
             ``None``: not known (yet); ``"unheard"``: it was never taken.
         """
+        days = [self._listed(day, to, provider_ref) for day in _days(sent_at)]
+        mine = [item for items in days for item in items or () if item.get("OutId") == out_id]
+        for item in mine:
+            if item.get("SendStatus") in (2, 3):
+                state: ReceiptState = "delivered" if item["SendStatus"] == 3 else "failed"
+                at = instant(item.get("ReceiveDate"), self._clock.now())
+                return Receipt(NAME, provider_ref, state, at, str(item.get("ErrCode", ""))[:40], out_id)
+        whole = all(items is not None and len(items) < _PAGE for items in days)
+        listed = whole and self._clock.now() - sent_at > LISTED_AFTER
+        return None if mine or provider_ref or not listed else UNHEARD
+
+    def _listed(self, day: str, to: str, provider_ref: str) -> list[Mapping[str, Any]] | None:
+        """The texts of a day to a number; ``None`` if the provider does not say."""
         query = {
-            "PhoneNumber": _number(to), "SendDate": f"{sent_at.astimezone(BEIJING):%Y%m%d}",
-            "PageSize": str(_PAGE), "CurrentPage": "1",
+            "PhoneNumber": _number(to), "SendDate": day, "PageSize": str(_PAGE), "CurrentPage": "1",
         }  # fmt: skip
         if provider_ref:
             query["BizId"] = provider_ref
@@ -123,15 +136,7 @@ class AliyunChannel:
         answer = self._caller.ask("POST", url, headers)
         if answer.data.get("Code") != "OK":
             return None
-        items = (answer.data.get("SmsSendDetailDTOs") or {}).get("SmsSendDetailDTO") or []
-        mine = [item for item in items if item.get("OutId") == out_id]
-        for item in mine:
-            if item.get("SendStatus") in (2, 3):
-                state: ReceiptState = "delivered" if item["SendStatus"] == 3 else "failed"
-                at = instant(item.get("ReceiveDate"), self._clock.now())
-                return Receipt(NAME, provider_ref, state, at, str(item.get("ErrCode", ""))[:40], out_id)
-        listed = self._clock.now() - sent_at > LISTED_AFTER and len(items) < _PAGE
-        return None if mine or provider_ref or not listed else UNHEARD
+        return list((answer.data.get("SmsSendDetailDTOs") or {}).get("SmsSendDetailDTO") or [])
 
     def signed(self, action: str, query: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         """Return address and headers of a request with an empty body."""
@@ -222,6 +227,13 @@ def _receipt(item: Mapping[str, Any], now: datetime) -> Receipt:
         instant(item.get("report_time"), now), str(item.get("err_code") or "")[:40],
         str(item.get("out_id") or ""),
     )  # fmt: skip
+
+
+def _days(sent_at: datetime) -> list[str]:
+    """The days under which a text may be listed: near midnight it may have been taken on the other one."""
+    return sorted(
+        {f"{instant.astimezone(BEIJING):%Y%m%d}" for instant in (sent_at - _MIDNIGHT, sent_at + _MIDNIGHT)}
+    )
 
 
 def _number(to: str) -> str:

@@ -49,7 +49,6 @@ _HERE = ("127.0.0.1", "::1", "localhost")
 _QUOTA_PAUSE = 1800.0
 TlsPolicy = Literal["opportunistic", "require", "none"]
 _ADDRESS = re.compile(r"[^\s<>@:;,]+@")
-_DOT = re.compile(rb"^\.", re.MULTILINE)
 _FRESH_SECONDS = 20.0
 _MAILS_PER_CONNECTION = 500
 _TIMEOUT = 30.0
@@ -165,7 +164,7 @@ class EmailChannel:
         sender, recipient = sender_address(message.envelope_from or message.sender), address(message.to)
         domain = recipient.rpartition("@")[2]
         self._ask_leave(domain)
-        data = stuffed(to_bytes(message, self._signer))
+        data = to_bytes(message, self._signer, end=b".\r\n")
         try:
             return self._deliver(message, sender, recipient, data)
         except DeadAddressError as error:
@@ -350,13 +349,6 @@ def _expect_sender(answer: tuple[int, bytes]) -> None:
         raise _SenderRefusedError(str(error)) from error
 
 
-def stuffed(data: bytes) -> bytes:
-    """Double leading dots and add the final one; bodies in base64 have none, so a look is mostly enough."""
-    if b"\n." in data or data.startswith(b"."):
-        data = _DOT.sub(b"..", data)
-    return data + b".\r\n"
-
-
 def classify(code: int, text: str, *, recipient: bool = False) -> DeliveryError:
     """Name the error that an SMTP answer means.
 
@@ -411,7 +403,7 @@ def _unreachable(error: Exception) -> RetryableError:
 
 def _masked(text: str) -> str:
     """Servers like to repeat the recipient; a stored error must not."""
-    return _ADDRESS.sub("***@", text)
+    return _ADDRESS.sub("***@", text) if "@" in text else text
 
 
 def _quit(line: _Line) -> None:

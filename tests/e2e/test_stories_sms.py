@@ -120,7 +120,7 @@ def test_the_daughter_ends_only_the_copy_and_reads_nothing_of_what_was_read(city
     copying.ask(services, services.profiles.get(elder), DAUGHTER, "mother")
     post.text("10-06 09:40", DAUGHTER, "Y")
     post.text("10-06 10:00", DAUGHTER, "退订")
-    assert "不要副本了" in post.shown(ELDER)[-1]
+    assert "对方已退出" in post.shown(ELDER)[-1]
     assert services.subscriptions.live(elder, "sms") is not None
     city.release("10-07 15:00", title="【示例】鼓汀街道停水通知", body="<p>停水。</p>", region="鼓汀街道")
     select_all(services)

@@ -143,7 +143,7 @@ def test_half_an_hour_after_the_last_push(small: Town) -> None:
 
 def test_what_was_sent_long_ago_or_to_a_stopped_channel_is_not_corrected(small: Town) -> None:
     who, number = told(small)
-    [gone] = told_again(small, number)
+    [gone] = told_again(small)
     joining.stop_channel(small.services, gone, "email")
     small.clock.at += corrections.CORRECTED_WITHIN + timedelta(hours=3)
     correct(small.services, number, "【示例】水价3.54元", major=True)
@@ -151,7 +151,7 @@ def test_what_was_sent_long_ago_or_to_a_stopped_channel_is_not_corrected(small: 
     assert len(small.rows(who)) == 1
 
 
-def told_again(town: Town, number: int, people: int = 1) -> list[int]:
+def told_again(town: Town, people: int = 1) -> list[int]:
     """Other residents who got the same notice."""
     town.at("10-12 09:20")
     found = [town.resident(10) for _ in range(people)]
@@ -169,7 +169,7 @@ def told_again(town: Town, number: int, people: int = 1) -> list[int]:
 def test_many_holders_are_told_in_parts(small: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     _, number = told(small)
     monkeypatch.setattr(corrections, "_BATCH", 2)
-    told_again(small, number, 4)
+    told_again(small, 4)
     small.at("10-12 12:00")
     correct(small.services, number, "【示例】水价3.54元", major=True)
     assert plan_corrections(small.services).messages == 5

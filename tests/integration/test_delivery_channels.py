@@ -82,6 +82,13 @@ class Server:
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
         if self.mode == "closed before MAIL":
             server.transport.abort()
+        answers = {
+            "sender refused": "550 5.7.1 not from here",
+            "busy": "452 4.3.1 no room",
+            "slow": "421 slow down",
+        }
+        if self.mode in answers:
+            return answers[self.mode]
         envelope.mail_from = address
         self.senders.append(address)
         return "250 OK"
@@ -226,6 +233,9 @@ class TestEmail:
             ("too frequent", ThrottledError),
             ("closing", RetryableError),
             ("content refused", PermanentError),
+            ("sender refused", PermanentError),
+            ("busy", RetryableError),
+            ("slow", ThrottledError),
             ("closed before MAIL", RetryableError),
             ("abort after content", UnknownOutcomeError),
             ("silent after content", UnknownOutcomeError),
@@ -239,7 +249,7 @@ class TestEmail:
             channel.send(MAIL)
         assert "resident@" not in str(caught.value)
         server.mode = ""
-        after = replace(MAIL, to="other@second.example") if mode == "too frequent" else MAIL
+        after = replace(MAIL, to="other@second.example") if mode in ("too frequent", "slow") else MAIL
         assert channel.send(after).ref  # the next mail is not harmed
         channel.close()
 
@@ -308,6 +318,21 @@ class TestEmail:
                 channel.send(MAIL)
         channel.close()
         assert server.connections == 1
+
+    @pytest.mark.parametrize("mode", ["sender refused", "busy", "unknown mailbox"])
+    def test_a_refusal_in_the_middle_keeps_answers_and_mails_together(
+        self, smtp: tuple[Server, str], mode: str
+    ) -> None:
+        server, url = smtp
+        channel = EmailChannel(url, timeout=5)
+        for number in range(3):
+            server.mode = ""
+            channel.send(replace(MAIL, to=f"reader{number}@mail.example"))
+            server.mode = mode
+            with pytest.raises(DeliveryError):
+                channel.send(MAIL)
+        channel.close()
+        assert server.recipients == [f"reader{number}@mail.example" for number in range(3)]
 
     def test_a_connection_that_died_idle_is_replaced(self) -> None:
         first, second = Server(), Server()

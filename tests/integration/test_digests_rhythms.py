@@ -125,6 +125,26 @@ def _break_off(town: Town, monkeypatch: pytest.MonkeyPatch, *, after: int) -> No
             DigestPlanner(town.services.database, size=3).plan(town.clock.now(), terms_of(town.services))
 
 
+def test_a_planning_broken_off_and_taken_up_too_late_keeps_windows_apart(
+    small: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [small.resident(9) for _ in range(6)]
+    for day in (12, 13):
+        for who in people:
+            small.edition(who, f"10-{day} 08:30")
+        small.at(f"10-{day} 09:00")
+        if day == 12:
+            _break_off(small, monkeypatch, after=1)
+            small.at("10-12 23:30")
+        plan(small.services)
+    ends = [to_micros(local("10-12 08:00")), to_micros(local("10-13 09:00"))]
+    assert [small.windows(who) for who in people[3:]] == [[tuple(ends)]] * 3
+    for who in people[:3]:
+        first, second = small.windows(who)
+        assert (first[0], second[1]) == tuple(ends)
+        assert first[1] == second[0] == to_micros(local("10-12 09:00"))
+
+
 def test_planning_writes_to_no_subscription_that_goes_with_its_rhythm(small: Town) -> None:
     who, idle = small.resident(9), small.resident(9)
     small.edition(who, "10-12 08:30")

@@ -87,6 +87,9 @@ def test_the_page_is_whole_in_english(made: Services, joined: joining.Joined) ->
     check_bones(page)
     assert "Sent daily at 08:00." in page
     assert "The first one is not due yet." in page
+    with visitor(made, "en") as browser:
+        submit(browser, f"/me/enter/{joined.manage_secret}", "/me/enter")
+        assert "The first one is not due yet." in browser.get("/me").text
     assert "Pause for some days" in page
 
 
@@ -105,3 +108,12 @@ def test_the_open_interface_gives_and_takes_the_same(
     assert client.put(f"{path}/sms", json=wanted, headers=key).status_code == 404
     assert client.put(f"{path}/email", json={"hour": 23}, headers=key).status_code == 422
     assert client.get(path).status_code == 401
+
+
+def test_the_first_page_says_when_the_next_message_comes(made: Services, me: TestClient) -> None:
+    page = me.get("/me").text
+    check_bones(page)
+    assert "还没到第一次发送的时间" in page
+    assert 'href="/me/settings">更改发送时间' in page
+    joining.stop_channel(made, made.profiles.get(1).id, "email")
+    assert "更改发送时间" not in me.get("/me").text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 from starlette.testclient import TestClient
@@ -63,6 +65,21 @@ def test_ones_own_list_names_places_themes_and_searches_but_nothing_sensitive(
     text = own_list(made, profile, "zh-Hans").decode()
     assert "role" not in text and "1706" not in text and joined.feed_token not in text
     assert browser.get("/me/feeds.opml", follow_redirects=False).status_code in (303, 401, 403)
+
+
+def test_searches_that_mean_something_sensitive_or_are_of_somebody_discreet_are_left_out(
+    made: Services, joined: Joined
+) -> None:
+    profile = made.profiles.get(joined.profile.id)
+    quiet = next(one for one in made.city.themes.values() if one.sensitive)
+    said = ("word:公园", f"word:{quiet.label.zh}", f"word:{quiet.label.en.upper()}", "word:领取临时救助")
+    searches = [
+        one.url for one in read_opml(own_list(made, replace(profile, interests=said), "zh-Hans")).outlines
+        if "/feeds/search" in one.url
+    ]  # fmt: skip
+    assert searches == [f"{BASE}/feeds/search.atom?q=%E5%85%AC%E5%9B%AD"]
+    discreet = own_list(made, replace(profile, interests=said, discreet=True), "zh-Hans").decode()
+    assert "/feeds/search" not in discreet and "/feeds/place/sl01" in discreet
 
 
 def test_a_personal_list_needs_the_token_and_names_nothing_else(browser: TestClient, joined: Joined) -> None:

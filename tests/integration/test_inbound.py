@@ -100,7 +100,7 @@ def test_the_same_message_acts_once_and_a_second_dy_says_already(phones: Phones)
     assert [place.code for place in phones.services.profiles.get(phones.holder(ELDER)).places] == ["sl03"]
     welcome, already = phones.shown(ELDER)
     assert "您已订阅示例市" in welcome
-    assert "您已在订阅" in already
+    assert "您已订阅过" in already
 
 
 def test_a_place_nobody_knows_is_asked_for_and_old_names_are_understood(phones: Phones) -> None:
@@ -263,7 +263,7 @@ def test_a_silent_phone_is_asked_and_gets_nothing_until_it_says_yes(phones: Phon
     assert "请回复Y" in phones.shown(ELDER)[-1]
     phones.text(ELDER, "Y")
     assert phones.holder(ELDER) == old
-    assert "照旧" in phones.shown(ELDER)[-1]
+    assert "短信照常" in phones.shown(ELDER)[-1]
 
 
 def test_a_silent_phone_that_does_not_answer_or_signs_up_anew_is_let_go(everywhere: Phones) -> None:
@@ -303,7 +303,7 @@ def test_a_copy_begins_with_the_readers_own_yes_and_either_side_ends_it(everywhe
     assert copying.ask(services, elder, DAUGHTER, "mother").id == copy.id
     assert services.copies.many([copy.id]) == {}
     [asked] = phones.shown(DAUGHTER)
-    assert "您的母亲想让您也收到" in asked
+    assert "您的母亲订阅了公告短信，想让您也收到" in asked
     assert "请回复Y" in asked
     phones.text(DAUGHTER, "好的")
     assert services.copies.many([copy.id])[copy.id].address == DAUGHTER
@@ -311,8 +311,25 @@ def test_a_copy_begins_with_the_readers_own_yes_and_either_side_ends_it(everywhe
     phones.text(DAUGHTER, "TD")
     assert services.copies.many([copy.id]) == {}
     assert "已退订" in phones.shown(DAUGHTER)[-1]
-    assert "不要副本了" in phones.shown(ELDER)[-1]
+    assert "对方已退出" in phones.shown(ELDER)[-1]
     assert services.subscriptions.live(elder.id, "sms") is not None  # only the copy ended
+
+
+def test_one_yes_agrees_to_one_copy_the_one_asked_about_last(phones: Phones) -> None:
+    services, copies = phones.services, []
+    for number, relation in ((ELDER, "mother"), ("+8613800000077", "father")):
+        phones.text(number, "DY")
+        copies.append(
+            copying.ask(services, services.profiles.get(phones.holder(number)), DAUGHTER, relation)
+        )
+        phones.clock.advance(timedelta(minutes=5))
+    older, newer = (copy.id for copy in copies)
+    phones.text(DAUGHTER, "Y")
+    assert set(services.copies.many([older, newer])) == {newer}
+    assert "您的父亲" in phones.shown(DAUGHTER)[-1]
+    phones.text(DAUGHTER, "Y")
+    assert set(services.copies.many([older, newer])) == {older, newer}
+    assert "您的母亲" in phones.shown(DAUGHTER)[-1]
 
 
 def test_dy_answers_the_question_of_a_copy_and_a_no_needs_no_answer(phones: Phones) -> None:
@@ -340,7 +357,7 @@ def test_erasing_tells_the_readers_of_copies_and_leaves_nothing(everywhere: Phon
     assert [item["word"] for item in held["texts"]] == ["start"]  # type: ignore[index, attr-defined]
     assert [item["address"] for item in held["copies"]] == [DAUGHTER]  # type: ignore[index, attr-defined]
     joining.erase(services, elder.id)
-    assert "您的母亲的公告短信已停止" in phones.shown(DAUGHTER)[-1]
+    assert "不再把您的母亲的公告短信抄送给您" in phones.shown(DAUGHTER)[-1]
     with services.database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM relative_copy").scalar() == 0
     assert services.inbox.received(ELDER, since=NOW - timedelta(days=1)) == 0
@@ -351,8 +368,10 @@ def test_a_stopped_number_is_never_asked_for_a_copy(phones: Phones) -> None:
     phones.text(ELDER, "DY")
     elder = services.profiles.get(phones.holder(ELDER))
     phones.text(DAUGHTER, "TD")
-    with pytest.raises(Exception, match="wants no messages"):
-        copying.ask(services, elder, DAUGHTER, "mother")
+    before = phones.shown(DAUGHTER)
+    hidden = copying.ask(services, elder, DAUGHTER, "mother")
+    assert phones.shown(DAUGHTER) == before
+    copying.end(services, hidden, reason="resident")
     with pytest.raises(Exception, match="your own number"):
         copying.ask(services, elder, ELDER, "mother")
     with pytest.raises(Exception, match="relation"):

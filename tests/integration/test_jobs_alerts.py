@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from api.jobs import joining
-from api.jobs.alerts import catch_up, relay, take_file
+from api.jobs.alerts import catch_up, relay, take_file, tell
 from api.jobs.selecting import select_all
 from api.jobs.sending import send
 from api.settings import read_settings
 from api.wiring import Services, build
-from delivery.types import Delivery
+from delivery.types import Delivery, NewDelivery
 from feeds.catalogue.notices import NewNotice
 from feeds.catalogue.tagging import Tag
 from feeds.kernel.db import Database
@@ -562,3 +563,148 @@ def test_an_area_that_is_only_drawn(services: Services, people: dict[str, int], 
     drawn.write_text(text, encoding="utf-8")
     assert take_file(services, drawn)[1].messages.total() == 2
     assert set(counts(services, people)) == {"lan"}
+
+
+# -- one warning from two sources, and what was replaced while it was on its way ----------------------
+
+
+def twins(services: Services, first: int, second: int) -> None:
+    """Say that the second is the first one's warning, from another source."""
+    services.notices.link(second, first, "duplicate_of")
+    with services.database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE notice SET lead_id = {first} WHERE id = {second}")
+
+
+def said(services: Services, people: dict[str, int], notice_id: int) -> dict[str, int]:
+    """Who has how many messages of one notice."""
+    found = {
+        name: len([row for row in rows if row.notices[0][0] == notice_id])
+        for name, rows in alerts(services, people).items()
+    }
+    return {name: count for name, count in found.items() if count}
+
+
+def test_a_wider_repeat_is_told_where_only_it_warns(services: Services, people: dict[str, int]) -> None:
+    first, second = warning(services), warning(services, FIVE, guid="the same from elsewhere")
+    twins(services, first, second)
+    relay(services, [first, second])
+    assert said(services, people, first) == {"lan": 2, "zhe": 1, "wang": 1}
+    assert said(services, people, second) == {"he": 1}
+    send(services)
+    later(services, 5)
+    assert relay(services, [first, second]).messages.total() == 0
+    revise(services, second, FIVE, title="【示例】台风红色预警")
+    relay(services, [second])
+    assert said(services, people, second) == {"he": 2}
+
+
+def test_a_warning_that_one_source_ends_stands_while_the_other_s_does(
+    services: Services, people: dict[str, int]
+) -> None:
+    first, second = warning(services), warning(services, ("sl02", "sl05"), guid="the same from elsewhere")
+    twins(services, first, second)
+    relay(services, [first, second])
+    send(services)
+    later(services, 5)
+    lift(services, first)
+    relay(services, [first])
+    # 澜港 is warned by the other one still: told of that, and not that it is over.
+    assert said(services, people, first) == {"lan": 2, "zhe": 2, "wang": 2}
+    assert said(services, people, second) == {"lan": 2, "he": 1}
+    send(services)
+    assert relay(services, [first, second]).messages.total() == 0
+    later(services, 5)
+    lift(services, second)
+    relay(services, [second])
+    assert said(services, people, second) == {"lan": 4, "he": 2}
+    assert said(services, people, first) == {"lan": 2, "zhe": 2, "wang": 2}
+
+
+def test_the_end_of_a_repeat_is_no_end_where_the_first_stands(
+    services: Services, people: dict[str, int]
+) -> None:
+    first, second = warning(services), warning(services, FIVE, guid="the same from elsewhere")
+    twins(services, first, second)
+    relay(services, [first, second])
+    send(services)
+    later(services, 5)
+    revise(services, first, FIVE, title="【示例】台风橙色预警，范围扩大")
+    relay(services, [first])
+    send(services)
+    later(services, 5)
+    lift(services, second)
+    assert relay(services, [second]).messages.total() == 0  # 禾渚 is told by the first one by now
+    assert said(services, people, second) == {"he": 1}
+
+
+def test_what_was_put_back_is_not_sent_after_its_end(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    now = services.clock.now()
+    [mail] = services.outbox.claim(["alert"], 1, now, timedelta(minutes=5), channels=["email"])
+    later(services, 1)
+    lift(services, typhoon)
+    relay(services, [typhoon])
+    services.outbox.finish(mail.id, mail.lease_token, "queued", at=now, due_at=now, error="421 try later")
+    report = send(services)
+    row = services.outbox.get(mail.id)
+    assert row is not None
+    assert (row.state, row.error, report.sent) == ("skipped", "outdated", 1)  # the end alone went out
+
+
+def test_what_was_put_back_is_not_sent_after_an_update(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    now = services.clock.now()
+    claimed = services.outbox.claim(["alert"], 9, now, timedelta(minutes=5))
+    later(services, 1)
+    revise(services, typhoon, FOUR, title="【示例】台风红色预警")
+    relay(services, [typhoon])
+    for row in claimed:
+        services.outbox.finish(row.id, row.lease_token, "queued", at=now, due_at=now, error="421")
+    assert send(services).sent == len(claimed)
+    assert {row.state for row in services.outbox.many([row.id for row in claimed])} == {"skipped"}
+
+
+def test_a_put_back_row_of_the_present_stage_goes_out(services: Services, people: dict[str, int]) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    now = services.clock.now()
+    claimed = services.outbox.claim(["alert"], 9, now, timedelta(minutes=5))
+    later(services, 1)
+    revise(services, typhoon, FOUR, major=False, title="【示例】台风橙色预警。")
+    relay(services, [typhoon])
+    for row in claimed:
+        services.outbox.finish(row.id, row.lease_token, "queued", at=now, due_at=now, error="421")
+    assert send(services).sent == len(claimed)
+
+
+def test_a_queued_end_of_an_older_version_is_told_as_an_end(
+    services: Services, people: dict[str, int]
+) -> None:
+    typhoon = warning(services)
+    relay(services, [typhoon])
+    send(services)
+    later(services, 1)
+    lift(services, typhoon)
+    relay(services, [typhoon])
+    with services.database.write() as connection:
+        old = '{"kind": "alert", "editions": [1], "lang": "zh-Hans", "window": [1, 2]}'
+        connection.execute(
+            text("UPDATE delivery SET recipe = :old, frozen = 1 WHERE state = 'queued'"), {"old": old}
+        )
+    before = len(texts(services))
+    send(services)
+    assert len(texts(services)) > before
+    assert all("解除：" in one for one in texts(services)[before:])
+
+
+def test_the_desk_sends_its_warning_without_what_can_wait(services: Services, people: dict[str, int]) -> None:
+    now = services.clock.now()
+    calm = NewDelivery(
+        "digest:calm", people["lan"], "email", "digest", now, now + timedelta(hours=9), {"kind": "digest"}
+    )
+    services.outbox.enqueue([calm], now)
+    tell(services, warning(services))
+    states = {row.lane: row.state for row in services.outbox.for_profile(people["lan"])}
+    assert states == {"digest": "queued", "alert": "sent"}

@@ -16,6 +16,7 @@ from api.jobs.building import build, prepare
 from api.settings import read_settings
 from api.wiring import Services
 from api.wiring import build as join_parts
+from delivery.carried import CarriedStore
 from delivery.channels.email import EmailChannel
 from delivery.errors import DeliveryError, PermanentError, RetryableError, SuppressedError
 from delivery.types import Delivery, MailMessage, NewDelivery, Prepared, SmsMessage
@@ -181,6 +182,47 @@ def test_a_channel_carries_a_pick_once_and_a_copy_is_another_reader(town: Town) 
     sms = prepare(services, town.rows([reader], channel="sms"))[0]
     assert isinstance(sms.message, SmsMessage)
     assert len(sms.notices) == 3
+
+
+@pytest.mark.parametrize(
+    "state", ["cancelled", "expired", "skipped", "failed", "suppressed", "sent", "unknown"]
+)
+def test_what_never_left_does_not_count_as_brought(town: Town, state: str) -> None:
+    services, reader = town.services, town.reader(1)
+    town.edition(reader, town.notices[:2])
+    first = prepare(services, _claimed(town, reader))
+    services.outbox.freeze(first, NOW)
+    with services.database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE delivery SET state = '{state}'")
+    second = prepare(services, town.rows([reader], key="b"))[0]
+    assert len(second.notices) == (0 if state in ("sent", "unknown") else 2)
+
+
+def test_only_the_last_month_is_looked_through(town: Town) -> None:
+    services, reader = town.services, town.reader(1)
+    town.edition(reader, town.notices[:2])
+    services.outbox.freeze(prepare(services, _claimed(town, reader)), NOW)
+    store = CarriedStore(services.database)
+    assert store.pairs([reader], town.notices, NOW + timedelta(days=29))
+    assert not store.pairs([reader], town.notices, NOW + timedelta(days=31))
+
+
+def _claimed(town: Town, reader: int) -> list[Delivery]:
+    town.rows([reader])
+    return town.services.outbox.claim(["digest"], 10, NOW, timedelta(minutes=5))
+
+
+def test_what_a_resident_sees_is_told_for_mails_alone(town: Town) -> None:
+    services, plain, discreet = town.services, town.reader(1), town.reader(2, discreet=True)
+    for reader in (plain, discreet):
+        town.edition(reader, town.notices[:3])
+    seen, hidden = prepare(services, town.rows([plain, discreet]))
+    texted = prepare(services, town.rows([plain], channel="sms"))[0]
+    assert seen.shown == tuple((n, 1.0) for n, _ in seen.notices)
+    assert len(seen.shown) == 3
+    assert (hidden.shown, texted.shown) == ((), ())
+    assert hidden.message is not None
+    assert texted.message is not None
 
 
 def test_two_digests_of_one_reader_in_one_batch_share_nothing(town: Town) -> None:

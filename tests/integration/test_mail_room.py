@@ -289,3 +289,27 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (taken.exit_code, "strange" in taken.output) == (0, True), taken.output
     assert isinstance(runner.invoke(app, ["mail", "collect"]).exception, UsageError)
     assert json.dumps(taken.output)
+
+
+def test_a_mail_that_breaks_is_left_and_those_behind_it_are_read(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from email import message_from_bytes
+
+    def reads(raw: bytes, **options: Any) -> Any:
+        if raw.startswith(b"Broken"):
+            raise RecursionError
+        return message_from_bytes(raw, **options)
+
+    monkeypatch.setattr("delivery.bounce_reports.message_from_bytes", reads)
+    _, number = sent_mail(services)
+    for name in ("new", "cur", "tmp", "new/0-folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "new" / "1").write_bytes(b"Broken: x")
+    (tmp_path / "new" / "2").write_bytes(b"Subject: =?utf-8?b?a?=\r\n\r\nx")
+    (tmp_path / "new" / "3").write_bytes(dsn("5.1.1", "550 user unknown", to=path(services, number)))
+    report = mailroom.take_all(services, MaildirBox(tmp_path))
+    assert (report.read, report.strange, report.ignored) == (3, 1, 1)
+    assert state(services, number) == "bounced"
+    assert [one.name for one in (tmp_path / "cur").iterdir()] == ["1:2,"]
+    assert [one.name for one in (tmp_path / "new").iterdir()] == ["0-folder"]

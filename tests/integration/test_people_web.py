@@ -128,7 +128,7 @@ def test_copies_are_asked_for_shown_and_ended(made: Services, me: TestClient, jo
     assert "正在发送副本" in me.get("/me/copies").text
     assert submit(me, "/me/copies", "/me/copies/end", copy=str(copy.id)).status_code == 303
     assert made.copies.many([copy.id]) == {}
-    assert "您的母亲的公告短信已停止" in texts(made, OTHER)[-1]
+    assert "不再把您的母亲的公告短信抄送给您" in texts(made, OTHER)[-1]
     stranger = joining.join(made, Profile(0, NOW, roles=("citizen",)))
     foreign = made.copies.ask(stranger.profile.id, "sms", OTHER, "mother", at=NOW)
     submit(me, "/me/copies", "/me/copies", number="13800000003", relation="mother")

@@ -14,7 +14,7 @@ from api.web.lostview import lost
 from api.wiring import Services, build
 from delivery.channels.capture import CaptureChannel
 from delivery.sms_inbound import UNHEARD, Inbound
-from delivery.types import NewDelivery, Receipt, ReceiptState
+from delivery.types import Accepted, NewDelivery, Receipt, ReceiptState
 from feeds.kernel.db import Database
 from feeds.kernel.time import FixedClock
 from profiles.types import Profile
@@ -215,7 +215,44 @@ def test_an_unknown_text_that_is_over_is_not_sent_again(
     provider.knows = UNHEARD
     clock_of(services).advance(timedelta(days=1))
     assert receipts.settle_unknown(services).queued == 0
-    assert state(services, reader) == "unknown"
+    assert state(services, reader) == "expired"
+    assert receipts.settle_unknown(services).asked == 0
+
+
+def test_an_unknown_text_that_was_taken_is_sent(
+    services: Services, reader: Profile, provider: Provider
+) -> None:
+    provider.knows = Accepted("p", "x1")
+    assert receipts.settle_unknown(services).known == 1
+    row = services.outbox.for_profile(reader.id)[-1]
+    assert (row.state, row.provider, row.provider_ref, row.sent_at) == (
+        "sent", "p", "x1", services.clock.now(),
+    )  # fmt: skip
+    receipts.take(services, [Receipt("p", "x1", "delivered", services.clock.now())])
+    assert state(services, reader) == "delivered"
+
+
+def test_every_unknown_text_has_its_turn(
+    services: Services, reader: Profile, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many nobody can tell about, and whatever else is unknown."""
+    now = services.clock.now() - timedelta(minutes=2)
+    wanted = [(f"t:u{n}", channel) for n, channel in enumerate(("sms", "webpush", "sms", "webpush", "sms"))]
+    services.outbox.enqueue(
+        [NewDelivery(key, reader.id, channel, "digest", now, now + timedelta(hours=9), {})
+         for key, channel in wanted], now,
+    )  # fmt: skip
+    for row in services.outbox.claim(["digest"], 9, now, timedelta(minutes=5)):
+        services.outbox.finish(row.id, row.lease_token, "unknown", at=now)
+    monkeypatch.setattr(receipts, "_ASKED_MOST", 2)
+    texts = {f"d{row.id}" for row in services.outbox.for_profile(reader.id) if row.channel == "sms"}
+    assert len(texts) == 4
+    for _round in range(2):
+        provider.asked.clear()
+        for _ in range(2):
+            assert receipts.settle_unknown(services).asked == 2
+            clock_of(services).advance(timedelta(minutes=1))
+        assert set(provider.asked) == texts
 
 
 def test_dy_brings_back_a_phone_that_was_given_up(services: Services, reader: Profile) -> None:

@@ -19,8 +19,9 @@ from delivery.channels.tencent import TencentChannel
 from delivery.channels.twilio import TwilioChannel
 from delivery.errors import DeliveryError, PermanentError, RetryableError, ThrottledError, UnknownOutcomeError
 from delivery.sms_errors import BadCallbackError, ForgedCallbackError, RefusedNumberError
+from delivery.sms_inbound import UNHEARD
 from delivery.sms_templates import Template
-from delivery.types import SmsMessage
+from delivery.types import Receipt, SmsMessage
 from feeds.kernel.time import FixedClock
 from tests.smsdoubles import KEY, SECRET, Double
 
@@ -255,6 +256,37 @@ def test_asking_later(name: str, double: Double, channel: Callable[..., Any]) ->
     double.script.append((500, b""))
     with pytest.raises(RetryableError):
         one.ask("d17", "", MESSAGE.to, NOW)
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "days"),
+    [
+        (datetime(2026, 10, 11, 15, 59, 58, tzinfo=UTC), ["20261011", "20261012"]),  # 23:59:58 in Beijing
+        (datetime(2026, 10, 11, 16, 0, 2, tzinfo=UTC), ["20261011", "20261012"]),
+        (datetime(2026, 10, 11, 4, 0, tzinfo=UTC), ["20261011"]),
+    ],
+)
+def test_near_midnight_aliyun_is_asked_about_both_days(
+    double: Double, channel: Callable[..., Any], sent_at: datetime, days: list[str]
+) -> None:
+    none = {"Code": "OK", "SmsSendDetailDTOs": {"SmsSendDetailDTO": []}}
+    double.script.extend([(200, none)] * len(days))
+    assert channel("aliyun").ask("d17", "", MESSAGE.to, sent_at) == UNHEARD
+    assert [seen.values["SendDate"] for seen in double.seen] == days
+
+
+def test_aliyun_did_not_hear_of_a_text_only_if_both_days_say_so(
+    double: Double, channel: Callable[..., Any]
+) -> None:
+    sent_at = datetime(2026, 10, 11, 15, 59, 58, tzinfo=UTC)
+    none: dict[str, Any] = {"Code": "OK", "SmsSendDetailDTOs": {"SmsSendDetailDTO": []}}
+    item = {"OutId": "d17", "SendStatus": 3, "ErrCode": "DELIVERED"}
+    there = {"Code": "OK", "SmsSendDetailDTOs": {"SmsSendDetailDTO": [item]}}
+    double.script.extend([(200, none), (200, {"Code": "isp.SYSTEM_ERROR"})])
+    assert channel("aliyun").ask("d17", "", MESSAGE.to, sent_at) is None
+    double.script.extend([(200, none), (200, there)])
+    found = channel("aliyun").ask("d17", "", MESSAGE.to, sent_at)
+    assert isinstance(found, Receipt) and found.state == "delivered"
 
 
 def test_aliyun_callbacks() -> None:

@@ -375,3 +375,58 @@ def test_commands(
     code, found = run(["sms", "status"], capsys)
     assert (code, found["left"], found["weights"]) == (0, "10.00", {"smpp": 100})
     assert run(["sms", "resend", "5"], capsys)[0] == 2
+
+
+# What an unknown text is asked about, and what is set aside for it
+
+
+def test_a_text_that_was_taken_before_the_process_died_counts_as_taken(sqlite: Database) -> None:
+    """The provider's answer was recorded, the outbox's row was not."""
+    world = Pool(sqlite, weights=(100, 0))
+    accepted = world.pool.send(text())
+    for answer in (None, "unheard"):  # it lists nothing yet
+        world.fakes["one"].answer = answer
+        found = world.pool.ask("d1", "", "+8613800000001", NOW)
+        assert isinstance(found, Accepted) and (found.provider, found.ref) == ("one", accepted.ref)
+    world.fakes["one"].answer = Receipt("one", accepted.ref, "delivered", NOW, "", "d1")
+    assert isinstance(world.pool.ask("d1", "", "+8613800000001", NOW), Receipt)
+
+
+def test_nobody_is_asked_about_another_number_than_the_text_went_to(database: Database) -> None:
+    world = Pool(database, weights=(100, 0))
+    pool = SmsPool(
+        {name: Member(fake, Provider(name, 50, {"+86": 100})) for name, fake in world.fakes.items()},
+        world.budget, world.scales, clock=world.clock, index_of=lambda number: f"index of {number[-1]}",
+    )  # fmt: skip
+    for fake in world.fakes.values():
+        fake.faults, fake.answer = [UnknownOutcomeError("silence")], "unheard"
+    with pytest.raises(UnknownOutcomeError):
+        pool.send(text())
+    assert world.budget.attempts("d1")[0].number_index == "index of 1"
+    assert pool.ask("d1", "", "+8613800000002", NOW) is None  # the resident has a new number
+    assert [fake.asked for fake in world.fakes.values()] == [[], []]
+    assert pool.ask("d1", "", "+8613800000001", NOW) == "unheard"
+    assert world.budget.attempts("d1")[0].number_index == ""  # not kept once it is known
+
+
+def test_what_a_straddling_character_may_cost_is_set_aside(sqlite: Database) -> None:
+    """134 units are two segments; cut between visible characters they travel in three."""
+    world = Pool(sqlite, total=250, weights=(100, 0))
+    words = "水" * 66 + "👍" + "水" * 66
+    message = SmsMessage("+8613800000001", "digest-zh-2", {}, words, 2, "d1")
+    with pytest.raises(ThrottledError):
+        world.pool.send(message)
+    assert world.sent == {"one": 0, "two": 0}
+    wide = Pool(sqlite, total=300, weights=(100, 0))
+    wide.pool.send(message)
+    assert wide.budget.status(NOW).calm == 300
+
+
+def test_after_a_bill_above_the_count_nothing_more_goes_out(sqlite: Database) -> None:
+    world = Pool(sqlite, total=200, weights=(100, 0))
+    attempt = world.budget.reserve("d8", "one", "calm", price=100, segments=1, at=NOW)
+    assert attempt is not None
+    world.budget.settle(attempt, "accepted", at=NOW, segments=2)
+    with pytest.raises(ThrottledError):
+        world.pool.send(text())
+    assert world.budget.status(NOW).left == 0

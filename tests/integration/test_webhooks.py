@@ -449,7 +449,8 @@ def test_the_store(database: Database) -> None:
     assert store.failing(since=NOW, failures=3) == store.failing(since=NOW - HOUR, failures=2) == []
     assert store.end(made.id, "failing", at=NOW) and not store.end(made.id, "gone", at=NOW)
     assert store.failing(since=NOW, failures=2) == []
-    store.revive(made.id)
+    with database.write() as connection:
+        assert store.revive(failing, connection, now=NOW)
     revived = store.get(made.id, now=NOW)
     assert revived is not None and (revived.ended_at, revived.failures) == (None, 0)
     store.remove(made.id)

@@ -241,3 +241,28 @@ def test_tokens_tell_nothing_and_do_not_collide() -> None:
     tokens = {bounce_token(KEY, number) for number in range(500)}
     assert len(tokens) == 500
     assert find_token(["", "x", f"see {bounce_token(KEY, 5)}."], KEY) == 5
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"Subject: =?utf-8?b?a?=\r\n",
+        b"Subject: =?idna?q?x?=\r\n",
+        b"Content-Type: text/plain; charset=idna\r\n",
+        b"Content-Type: text/plain; charset=undefined\r\n",
+        b'Content-Type: text/plain; charset="utf\x008"\r\n',
+        b"Content-Type: text/plain; charset*=undefined''x\r\n",
+    ],
+)
+def test_a_malformed_mail_raises_nothing_and_is_still_read(broken: bytes) -> None:
+    head = f"From: MAILER-DAEMON@mx.example\r\nTo: {PATH}\r\n".encode()
+    mail = head + broken + "\r\n550 5.1.1 user unknown, returned mail\xfc 退信".encode("latin-1", "replace")
+    assert read_report(mail, KEY) == BounceReport(17, "bounced", "5.1.1")
+
+
+def test_what_the_parser_itself_cannot_take_is_said_to_be_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr("delivery.bounce_reports.message_from_bytes", breaks)
+    assert read_report(b"x", KEY) == BounceReport(None, None, broken=True)

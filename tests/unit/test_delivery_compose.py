@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import re
 from dataclasses import replace
 from datetime import timedelta
+from email.message import EmailMessage
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html  # type: ignore[import-untyped]
 
+from delivery import mail_parts
 from delivery.compose import compose_mail
 from delivery.compose_sms import TEMPLATES, compose_sms
 from delivery.errors import PermanentError
@@ -160,6 +164,39 @@ class TestMail:
         raw = to_bytes(mail(digest())).split(b"\r\n")
         assert f"List-Unsubscribe: <{BASE}/u/{'t' * 200}>".encode() in raw
         assert "List-Unsubscribe" not in dict(mail(digest(unsubscribe_url="")).headers)
+
+    @LANGS
+    @pytest.mark.parametrize("discreet", [True, False])
+    def test_what_is_sent_is_what_was_composed(self, lang: str, discreet: bool) -> None:
+        message = mail(digest(lang, discreet=discreet))
+        assert message.pieces is not None
+        assert to_bytes(message) == to_bytes(replace(message))
+        found = email.message_from_bytes(to_bytes(message), policy=email.policy.default)
+        assert isinstance(found, EmailMessage)
+        sent = [part.get_content().replace("\r\n", "\n") for part in found.iter_parts()]
+        assert sent == [message.text, message.html]
+
+    def test_what_readers_share_is_written_once_and_stays_little(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("delivery.mail_parts._KEPT", 4)
+        views = digest().entries
+        shared = tuple(replace(one, shared=replace(one, reasons=())) for one in views)
+        told = [mail(digest(entries=entries)) for entries in (views, shared, shared)]
+        assert told[0] == told[1] == told[2]
+        other = replace(shared[0], reasons=("另一个理由",), own_url=f"{BASE}/r/abc")
+        assert "另一个理由" in mail(digest(entries=(other,))).text
+        assert f"{BASE}/r/abc" in mail(digest(entries=(other,))).html
+        assert len(mail_parts._parts) <= 4
+
+    def test_ten_notices_of_a_city_stay_a_small_mail(self) -> None:
+        long = entry(
+            title="【示例】" + "关于某项事务的通知" * 3, summary="办理时间、地点与所需材料。" * 30,
+            agency="示例市某某局", phone="020-0000 1234", deadline=at(30), reasons=("您关注“某项事务”",),
+        )  # fmt: skip
+        message = mail(digest(entries=tuple(replace(long, notice_id=n) for n in range(10))))
+        assert len(to_bytes(message)) < 26_000
+        assert message.text.count("办理时间") == message.html.count("办理时间") == 70
 
     def test_an_empty_digest_is_no_mail(self) -> None:
         with pytest.raises(PermanentError):

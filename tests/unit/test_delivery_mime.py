@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.errors import PermanentError
-from delivery.mime import address, sender_address, to_bytes
-from delivery.types import MailMessage
+from delivery.mime import address, piece, sender_address, to_bytes
+from delivery.types import MailMessage, Piece
 
 LONG = "https://city.example/u/" + "x" * 200
 MAIL = MailMessage(
@@ -79,6 +79,7 @@ def test_any_text_survives(subject: str, text: str, html: str) -> None:
     data = to_bytes(message)
     assert all(len(line) <= 998 for line in data.split(b"\r\n"))
     assert b"\n" not in data.replace(b"\r\n", b"")
+    assert b"\n." not in data  # or SMTP would end there
     # The stdlib's folding drops white space at the ends of a header; ours are compared by words.
     assert str(parsed(message)["Subject"]).split() == subject.split()
     assert bodies(parsed(message)) == [text, html]
@@ -135,3 +136,22 @@ def test_a_quoted_sender_name() -> None:
 def test_a_date_without_zone_is_refused() -> None:
     with pytest.raises(PermanentError, match="time zone"):
         to_bytes(replace(MAIL, date=datetime(2026, 1, 1)))  # noqa: DTZ001
+
+
+@given(st.lists(PRINTABLE, max_size=4), PRINTABLE)
+def test_pieces_are_the_text_they_were_made_of(begin: list[str], end: str) -> None:
+    pieces = [piece(f"{one}\n", before=n % 2 == 0) for n, one in enumerate(begin)] + [piece(end, last=True)]
+    text = "".join(one.text for one in pieces)
+    body = Piece(text, b"".join(one.wire for one in pieces))
+    message = replace(MAIL, text=text, pieces=(body, Piece(MAIL.html, b"never read\r\n")))
+    assert "".join(text.split()) == "".join("".join([*begin, end]).split())
+    data = to_bytes(replace(message, html="<p></p>\n"))
+    assert max(map(len, data.split(b"\r\n"))) <= 998
+    found = email.message_from_bytes(data, policy=email.policy.default)
+    assert isinstance(found, EmailMessage)
+    assert bodies(found) == [text, "<p></p>\n"]
+
+
+def test_pieces_of_another_text_are_never_sent() -> None:
+    message = replace(MAIL, pieces=(piece("x\n", last=True), piece("y\n", last=True)))
+    assert to_bytes(message) == to_bytes(MAIL)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dkim
 import pytest
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delivery.dkim import SIGNED, DkimKey, DkimSigner, key_pem, new_key, read_keys, relaxed_body
 from delivery.mime import to_bytes
+from delivery.rsa_signing import fast_signer
 from delivery.types import MailMessage
 from feeds.kernel.errors import UsageError
 
@@ -123,3 +127,31 @@ def test_the_empty_body_and_spaces() -> None:
     assert relaxed_body(b"") == b""
     assert relaxed_body(b"\r\n\r\n") == b""
     assert relaxed_body(b" C \r\nD \t E\r\n\r\n\r\n") == b" C\r\nD E\r\n"  # the example of RFC 6376, 3.4.5
+
+
+def test_both_ways_to_sign_give_the_same_signature_from_any_thread() -> None:
+    fast = fast_signer(RSA.key)
+    assert fast is not None, "Python's own OpenSSL should be found here"
+    usual = [RSA.key.sign(b"%d" % n, padding.PKCS1v15(), SHA256()) for n in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda n: fast(b"%d" % n), range(20))) == usual
+
+
+@pytest.mark.parametrize("fault", [OSError, AttributeError, RuntimeError])
+def test_without_that_openssl_the_usual_library_signs(
+    monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    def missing() -> None:
+        raise fault
+
+    monkeypatch.setattr("delivery.rsa_signing._library", missing)
+    slow = DkimKey("r1", RSA.key)
+    assert fast_signer(RSA.key) is None
+    assert slow.sign(b"x") == RSA.sign(b"x")
+
+
+def test_a_wrong_signature_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "delivery.rsa_signing._SETTINGS", ((b"rsa_padding_mode", b"pkcs1"),)
+    )  # no digest named
+    assert fast_signer(RSA.key) is None

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from string import Formatter
 
 import pytest
 
+from delivery.compose_alert import AlertText, Step, compose_alert_sms
 from delivery.compose_sms import TEMPLATES, compose_named, compose_sms
 from delivery.errors import PermanentError
 from delivery.sms_cost import estimate, said
@@ -158,10 +160,27 @@ def test_an_estimate_before_sending() -> None:
 def test_only_warnings_may_use_what_is_kept_for_them() -> None:
     pots = {
         name: pot_of(SmsMessage("+861", name, {}, "", 1, "d"))
-        for name in ("alert-zh", "copy-update-en-nolink", "cancel-zh", "fix-zh", "code-zh", "digest-zh-1")
+        for name in ("alert-zh", "update-en-nolink", "cancel-zh", "fix-zh", "code-zh", "digest-zh-1")
     }
     assert [name for name, pot in pots.items() if pot == "alert"] == [
         "alert-zh",
-        "copy-update-en-nolink",
+        "update-en-nolink",
         "cancel-zh",
     ]
+
+
+def test_no_template_is_registered_that_nothing_sends() -> None:
+    """Copies carry digests and corrections; a warning goes by where somebody lives."""
+    copies = {name for name in TEMPLATES if name.startswith("copy-")}
+    assert not [name for name in copies if re.search("alert|update|cancel", name)]
+    assert "copy-fix-zh" in copies and "copy-digest-zh-1" in copies
+
+
+@pytest.mark.parametrize("lang", ["zh-Hans", "en"])
+@pytest.mark.parametrize("step", ["new", "update", "end"])
+def test_a_warning_that_says_nothing_more_leaves_no_parameter_empty(step: Step, lang: str) -> None:
+    """A provider refuses an empty one, and a dash in its place would be read as a mistake."""
+    alert = AlertText(step, lang, "您关注的事项有更新", "", "", "示例市", "示例市公告", "Asia/Shanghai")
+    message = compose_alert_sms(alert, to="+8613800000001", out_id="d1")
+    assert all(value.strip() for value in message.params.values())
+    assert message.params["note"] in message.text and message.segments <= 2

@@ -25,6 +25,7 @@ def upgrade() -> None:
         "sms_attempt",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("out_id", sa.Text(), nullable=False),
+        sa.Column("number_index", sa.Text(), server_default="", nullable=False),
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("provider_ref", sa.Text(), nullable=False),
         sa.Column("month", sa.Text(), nullable=False),
@@ -52,6 +53,12 @@ def upgrade() -> None:
         postgresql_where=referred,
     )
     op.create_table(
+        "sms_asked",
+        sa.Column("delivery_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("delivery_id", name=op.f("pk_sms_asked")),
+    )
+    op.create_table(
         "sms_part",
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("ref", sa.Text(), nullable=False),
@@ -75,5 +82,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("sms_weight", "sms_part", "sms_attempt", "sms_month"):
+    for table in ("sms_weight", "sms_part", "sms_asked", "sms_attempt", "sms_month"):
         op.drop_table(table)

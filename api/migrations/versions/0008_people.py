@@ -57,11 +57,13 @@ def upgrade() -> None:
         sa.Column("blind_index", sa.String(length=64), nullable=False),
         sa.Column("relation", sa.String(length=16), nullable=False),
         sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("told", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("confirmed_at", sa.BigInteger(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("ended_reason", sa.String(length=16), nullable=False),
         _profile("relative_copy"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_relative_copy")),
+        sqlite_autoincrement=True,
     )
     op.create_index(
         "uq_relative_copy_live",
@@ -82,10 +84,25 @@ def upgrade() -> None:
         sa.Column("tries", sa.SmallInteger(), nullable=False),
         _profile("phone_code"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_phone_code")),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_phone_code_profile", "phone_code", ["profile_id", "made_at"])
-    op.create_index("ix_phone_code_number", "phone_code", ["blind_index", "made_at"])
     op.create_index("ix_phone_code_made", "phone_code", ["made_at"])
+    op.create_table(
+        "address_asked",
+        sa.Column("id", _id(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("channel", sa.String(length=16), nullable=False),
+        sa.Column("blind_index", sa.String(length=64), nullable=False),
+        sa.Column("asked_by", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("sent", sa.SmallInteger(), nullable=False),
+        sa.Column("answered_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_address_asked")),
+    )
+    op.create_index("ix_address_asked_address", "address_asked", ["blind_index", "at"])
+    op.create_index("ix_address_asked_by", "address_asked", ["asked_by", "at"])
+    op.create_index("ix_address_asked_at", "address_asked", ["at"])
     op.create_table(
         "inbound_message",
         sa.Column("id", _id(), nullable=False),
@@ -99,6 +116,7 @@ def upgrade() -> None:
         sa.Column("done_at", sa.BigInteger(), nullable=True),
         sa.Column("answer", sa.String(length=24), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_inbound_message")),
+        sqlite_autoincrement=True,
     )
     op.create_index("uq_inbound_message_ref", "inbound_message", ["provider", "ref"], unique=True)
     op.create_index("ix_inbound_message_number", "inbound_message", ["blind_index", "received_at"])
@@ -120,5 +138,6 @@ def downgrade() -> None:
     op.drop_column("contact", "seen_at")
     op.drop_index("ix_profile_ends_at", table_name="profile")
     op.drop_column("profile", "ends_at")
-    for table in ("inbound_message", "phone_code", "relative_copy", "address_trouble", "suppression"):
+    for table in ("inbound_message", "address_asked", "phone_code", "relative_copy", "address_trouble"):
         op.drop_table(table)
+    op.drop_table("suppression")

@@ -15,9 +15,10 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
-from api.jobs import alert_proof, alerts, issuing
+from api.jobs import alert_proof, alerts, issuing, outbox_desk
 from api.jobs.issuing import Wish, Words
 from api.web.access import Access, actor_of, form_of, may, services_of
+from api.web.numbers import RowId
 from api.web.pages import go, page, words_of
 from api.web.wording import Words as Said
 from api.wiring import Services
@@ -109,7 +110,7 @@ def new(request: Request) -> Response:
 
 @router.get("/alerts/{notice_id}")
 @may(Access.STAFF)
-def show(request: Request, notice_id: int) -> Response:
+def show(request: Request, notice_id: RowId) -> Response:
     """One warning: its clock, what may be done next, and the proof of its delivery."""
     done = request.query_params.get("done", "")
     return _show(request, notice_id, done=done if done in _DONE else "")
@@ -117,7 +118,7 @@ def show(request: Request, notice_id: int) -> Response:
 
 @router.post("/alerts/{notice_id}")
 @may(Access.STAFF)
-def act(request: Request, notice_id: int) -> Response:
+def act(request: Request, notice_id: RowId) -> Response:
     """Release, override, countersign, end, or write to the unconfirmed now."""
     services, actor, form = services_of(request), actor_of(request), form_of(request)
     step, note = str(form.get("do", "")), str(form.get("note", "")).strip()[:1000]
@@ -141,7 +142,7 @@ def act(request: Request, notice_id: int) -> Response:
 
 @router.get("/alerts/{notice_id}/update")
 @may(Access.STAFF)
-def update_form(request: Request, notice_id: int) -> Response:
+def update_form(request: Request, notice_id: RowId) -> Response:
     """The form of an update, with what stands now."""
     services, notice = services_of(request), _get(request, notice_id)
     if notice.state != "released" or not (notice.content.extra.get("cap") or {}).get("own"):
@@ -152,7 +153,7 @@ def update_form(request: Request, notice_id: int) -> Response:
 
 @router.post("/alerts/{notice_id}/update")
 @may(Access.STAFF)
-def update(request: Request, notice_id: int) -> Response:
+def update(request: Request, notice_id: RowId) -> Response:
     """Preview an update, or tell it."""
     services, actor, form = services_of(request), actor_of(request), _values(request)
     notice = _get(request, notice_id)
@@ -170,19 +171,26 @@ def update(request: Request, notice_id: int) -> Response:
 
 @router.get("/alerts/{notice_id}/unconfirmed.csv")
 @may(Access.STAFF)
-def unconfirmed(request: Request, notice_id: int) -> Response:
-    """Those nobody knows to have got it, with masked addresses; that somebody took it is in the audit."""
+def unconfirmed(request: Request, notice_id: RowId) -> Response:
+    """Those nobody knows to have got it, with masked addresses; that somebody took it is in the audit.
+
+    For an editor or whoever is on duty; never of a sensitive matter.
+    """
     services = services_of(request)
+    if not outbox_desk.may_act(actor_of(request)):
+        raise HTTPException(403)
     _get(request, notice_id)
     now = services.clock.now()
-    services.audit.append(
-        "export-unconfirmed", actor=actor_of(request).label, at=now, notice_id=notice_id, details={}
-    )
     lines = alert_proof.unconfirmed_csv(services, notice_id, now)
     try:
         first = next(lines)  # a warning nobody was told of has no table
     except NotFoundError:
         raise HTTPException(404) from None
+    except UsageError:
+        raise HTTPException(403) from None
+    services.audit.append(
+        "export-unconfirmed", actor=actor_of(request).label, at=now, notice_id=notice_id, details={}
+    )
 
     def body() -> Any:
         yield "\ufeff" + first
@@ -322,6 +330,7 @@ def _show(
         states=alert_proof.STATES, own=bool((notice.content.extra.get("cap") or {}).get("own")),
         may_override=issuing.DUTY in actor_of(request).roles, log=services.audit.of(notice_id),
         resend_minutes=services.settings.alert_resend_minutes,
+        may_list=bool(proof) and not proof.hidden and outbox_desk.may_act(actor_of(request)),
     )  # fmt: skip
     if lines[0].running:
         shown.headers["refresh"] = str(_RELOAD_S)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api.cap_out import alert_xml
 from api.web.access import Access, may, services_of
+from api.web.numbers import RowId
 from delivery.cap import MEDIA_TYPE
 
 router = APIRouter(include_in_schema=False)
@@ -15,7 +16,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/alerts/{notice_id}.cap")
 @may(Access.PUBLIC)
-def cap(request: Request, notice_id: int) -> Response:
+def cap(request: Request, notice_id: RowId) -> Response:
     """One warning that stands, or the message that ended it; 404 once it is over."""
     body = alert_xml(services_of(request), notice_id)
     if body is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.jobs import outbox_answers, outbox_desk
@@ -24,7 +25,9 @@ _DONE = ("pause", "resume", "release", "cancel")
 @router.get("/outbox")
 @may(Access.STAFF)
 def outbox(request: Request, notice: str = "", profile: str = "", done: str = "") -> Response:
-    """The state of sending, and one question about a notice or a resident."""
+    """The state of sending, and one question about a notice or a resident, from those who may act."""
+    if (notice or profile) and not outbox_desk.may_act(actor_of(request)):
+        raise HTTPException(403)
     return _show(request, notice.strip(), profile.strip(), done=done if done in _DONE else "")
 
 
@@ -54,9 +57,9 @@ def _show(request: Request, notice: str, profile: str, *, status: int = 200, **m
     problem, answer = "", None
     try:
         if notice:
-            answer = outbox_answers.who_got(services, _number(notice))
+            answer = outbox_answers.who_got(services, _number(notice), actor=actor_of(request).label)
         elif profile:
-            answer = outbox_answers.what_came(services, _number(profile))
+            answer = outbox_answers.what_came(services, _number(profile), actor=actor_of(request).label)
     except NotFoundError:
         problem = words("outbox.no_notice", n=notice[:20])
         status = 404

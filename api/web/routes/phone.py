@@ -20,7 +20,7 @@ from feeds.kernel.errors import UsageError
 from profiles.copies import RELATIONS, Copy
 
 router = APIRouter(include_in_schema=False)
-_SAID = ("sent", "wait", "enough", "busy", "refused", "unfit")
+_SAID = ("sent", "wait", "enough", "busy", "unfit")
 
 
 @router.get("/me/phone")

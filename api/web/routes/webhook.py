@@ -17,7 +17,7 @@ from feeds.kernel.errors import UsageError
 from profiles.types import Frequency
 
 router = APIRouter(include_in_schema=False)
-_CODES = ("ok", "gone", "timeout", "tls", "blocked", "unreachable", "no_echo", "none", "demo")
+_CODES = ("ok", "gone", "timeout", "tls", "blocked", "unreachable", "no_echo", "changed", "none", "demo")
 _CALLS = 20  # of one resident to their endpoint from this page, in ten minutes
 
 
