@@ -72,8 +72,10 @@ def _names_sensitive(services: Services, said: str) -> bool:
     city, plain = services.city, fold(said).strip()
     if any(city.is_sensitive(f"{tag.kind}:{tag.code}") for tag in services.tagger.tag(title=said, text=said)):
         return True
-    quiet = [*city.themes.values(), *city.roles.values(), *city.life_events.values()]
-    names = [fold(name) for one in quiet if one.sensitive for name in (one.label.zh, one.label.en)]
+    quiet = [one.label for one in city.themes.values() if one.sensitive]
+    quiet += [one.label for one in city.roles.values() if one.sensitive]
+    quiet += [one.label for one in city.life_events.values() if one.sensitive]
+    names = [fold(name) for label in quiet for name in (label.zh, label.en)]
     return any(name in plain or (len(plain) > 1 and plain in name) for name in names if name)
 
 

@@ -60,7 +60,7 @@ _URGENT: Mapping[str, str] = {
 }
 # Answers and questions (``delivery.compose_reply``). A code never carries a link.
 _REPLIES: Mapping[str, str] = {
-    "code-zh": "验证码{code}，10分钟内有效，请勿告诉他人。若非您本人操作，不必理会",
+    "code-zh": "验证码{code}，10分钟内有效，请勿告诉他人。若非您本人操作，请忽略",
     "welcome-zh": "您已订阅{scope}的公告，有新内容的日子{hour}点发一条。退订请回复TD，咨询请打{phone}{link}",
     "unplaced-zh": (
         "已为您订阅全市公告，只是没认出“{name}”。请再发送DY加地名，例如DY{example}。退订请回复TD{link}"
@@ -76,13 +76,14 @@ _REPLIES: Mapping[str, str] = {
     "copyend-zh": "您的公告短信原来还抄送一人，对方已退出；您自己的短信照常。咨询请打{phone}{link}",
     "code-en": "Your code is {code}, valid for 10 minutes. Tell nobody. Not you? Ignore this",
     "welcome-en": (
-        "You now get notices for {scope}, at {hour}:00 on days with news. Reply TD to stop. Questions: {phone}{link}"
+        "You now get notices for {scope} at {hour}:00 on days with news. "
+        "Reply TD to stop. Questions: {phone}{link}"
     ),
     "unplaced-en": (
-        "You now get notices for the whole city; we do not know {name}. Try DY {example}. Reply TD to stop{link}"
+        "You now get notices for the city; we do not know {name}. Try DY {example}. Reply TD to stop{link}"
     ),
     "already-en": (
-        "You already get notices for {scope}, at {hour}:00 on days with news. Reply TD to stop{link}"
+        "You already get notices for {scope} at {hour}:00 on days with news. Reply TD to stop{link}"
     ),
     "stopped-en": (
         "Stopped: no more texts to this number. Send DY to get them again. Questions: {phone}{link}"
@@ -95,7 +96,8 @@ _REPLIES: Mapping[str, str] = {
         "This number is subscribed to our notices. Reply Y to keep them, or R if it was not you{link}"
     ),
     "copyask-en": (
-        "{whom} gets notices by text and would like you to get them too. Reply Y to agree; else we ask no more{link}"
+        "Hello, {whom} gets notices by text and would like you to have a copy. "
+        "Reply Y to agree, else ignore this{link}"
     ),
     "copyon-en": "Thank you. When {whom} gets a notice by text, so do you. Reply TD to stop{link}",
     "copyoff-en": "You no longer get copies of the notices for {whom}. Questions: {phone}{link}",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import String, cast, func, literal, null, or_, select
+from sqlalchemy import String, and_, cast, func, literal, null, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from delivery.outbox_tables import delivery
+from delivery.outbox_tables import IS_QUEUED, delivery
 from feeds.kernel.db import Database
 from profiles.people_tables import relative_copy
 
@@ -68,7 +68,15 @@ class CopyRows:
                 delivery.c.state != "cancelled",
                 delivery.c.expires_at > now,
                 or_(delivery.c.dedupe_key.like("digest:%"), delivery.c.dedupe_key.like("now:%")),
-                delivery.c.created_at >= relative_copy.c.confirmed_at,
+                # At the very same instant only what is still to be prepared counts as planned after the yes.
+                or_(
+                    delivery.c.created_at > relative_copy.c.confirmed_at,
+                    and_(
+                        delivery.c.created_at == relative_copy.c.confirmed_at,
+                        IS_QUEUED,
+                        delivery.c.frozen == 0,
+                    ),
+                ),
                 text.not_like('{"copy":%'),
                 text.not_like("{}"),
             )

@@ -24,11 +24,12 @@ _TRIED = (
     + " ".join(f"WHEN {n} THEN {wait // _TICK}" for n, wait in enumerate(WAITS, start=1))
     + " END >= d.expires_at)"
 )
+# CROSS JOIN: SQLite keeps the order and begins at the runs, not at a million subscriptions.
 _UNSENT = f"""SELECT d.id, d.profile_id, d.channel, d.state, {{since}} AS since, {{until}} AS until
- FROM digest_run g JOIN delivery d ON d.run_id = g.id
- WHERE {{which}} AND g.kind IN ('digest', 'immediate') AND d.dedupe_key NOT LIKE ?
- AND (d.state = 'expired' OR (d.state = 'skipped' AND d.error = 'paused')
- OR (d.state = 'failed' AND {_TRIED}))"""  # noqa: S608
+ FROM digest_run g CROSS JOIN delivery d
+ WHERE {{which}} AND g.kind IN ('digest', 'immediate') AND d.run_id = g.id
+ AND d.state IN ('expired', 'skipped', 'failed') AND (d.state = 'expired' OR (d.state = 'skipped'
+ AND d.error = 'paused') OR (d.state = 'failed' AND {_TRIED})) AND d.dedupe_key NOT LIKE ?"""  # noqa: S608
 # The subscription, or its rhythm for it, was planned to the end of the window (or beyond it).
 _REACHED = """(s.covered_until {op} w.until OR (s.covered_until = 0 AND EXISTS (SELECT 1 FROM rhythm r
  WHERE r.channel = s.channel AND r.frequency = s.frequency AND r.local_hour = s.local_hour
@@ -41,8 +42,9 @@ _AGAIN = """EXISTS (SELECT 1 FROM delivery n WHERE n.profile_id = w.profile_id A
 _DROPPED = """COALESCE(s.pause_keeps = 0 AND s.paused_from <= ? AND COALESCE(s.paused_until > w.since, 1 = 1),
  1 = 0)"""
 _OWED = f"""SELECT s.id AS id, MIN(w.since) AS since FROM ({{unsent}}) AS w
- JOIN subscription s ON s.profile_id = w.profile_id AND s.channel = w.channel AND s.ended_at IS NULL
- WHERE w.since < w.until AND (w.state <> 'skipped' OR s.pause_keeps = 1)
+ CROSS JOIN subscription s
+ WHERE s.profile_id = w.profile_id AND s.channel = w.channel AND s.ended_at IS NULL
+ AND w.since < w.until AND (w.state <> 'skipped' OR s.pause_keeps = 1)
  AND ({_REACHED.format(op="=")} OR (s.created_at < w.until AND {_REACHED.format(op=">")}
  AND NOT {_DROPPED} AND NOT {{again}})) GROUP BY s.id"""  # noqa: S608
 _COPIES = "%:copy:%"

@@ -342,7 +342,9 @@ class OutboxStore:
         with self._database.write() as connection:
             if ids is None:
                 # Each part has an index of its own; together they have none.
-                return sum(connection.execute(base.where(one)).rowcount for one in (IS_QUEUED, text(_IS_HELD)))
+                return sum(
+                    connection.execute(base.where(one)).rowcount for one in (IS_QUEUED, text(_IS_HELD))
+                )
             return sum(
                 connection.execute(base.where(delivery.c.id.in_(part), _WAITS)).rowcount
                 for part in parts(sorted(ids))

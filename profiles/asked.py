@@ -18,7 +18,7 @@ from feeds.kernel.db import Database
 from profiles.contacts import ContactStore
 from profiles.people_tables import address_asked
 
-#: ``confirm``: is it yours; ``regain``: the same, of an address that complained; ``copy``: do you want a copy.
+#: ``confirm``: is it yours; ``regain``: the same, of one that complained; ``copy``: do you want a copy.
 AskedKind = Literal["confirm", "regain", "copy"]
 #: ``again``: this profile asked it just now; ``wait``: the same, and it was held; ``held``: it is not asked,
 #: for a reason that is its owner's matter.

@@ -99,14 +99,14 @@ def stage_of(services: Services, family: Family, now: datetime) -> Stage | None:
     versions = released or withdrawn
     if not versions:
         return None
-    begun = services.alert_outbox.first_of(family.ids)
+    begun = services.alert_outbox.begun(family.ids)
     urgent = any(one.priority == "emergency" for one in released)
-    if begun is None and not urgent:
+    if not begun and not urgent:
         return None
     circle = _circle(services, released, now) if urgent else None
     twins = _twins(services, family, now)
-    spared = _spared(services, begun, twins, now, anew=circle is not None)
-    if begun is None and circle is not None and _holds(spared, circle):
+    spared = _spared(services, family, twins, now, anew=circle is not None)
+    if not begun and circle is not None and _holds(spared, circle):
         return None  # the other source's tells them all
     majors = services.notices.last_major(one.id for one in versions)
     keys = {
@@ -121,7 +121,7 @@ def stage_of(services: Services, family: Family, now: datetime) -> Stage | None:
         keys=keys,
         circle=circle,
         over=not released,
-        begun=begun is not None,
+        begun=begun,
         since=max(one.changed_at or one.created_at for one in versions),
         expires_at=min([now + USEFUL_FOR, *ends]),
         spared=spared,
@@ -201,10 +201,11 @@ def _standing(family: Family, now: datetime) -> list[Notice]:
 
 
 def _spared(
-    services: Services, begun: int | None, twins: Sequence[Family], now: datetime, *, anew: bool
+    services: Services, family: Family, twins: Sequence[Family], now: datetime, *, anew: bool
 ) -> Circle:
     """Whom the twins tell: of two the one that was told first goes before; of an end both are asked."""
     found = []
+    begun = services.alert_outbox.first_of(family.ids) if twins else None  # it looks at every message
     for twin in twins:
         first = services.alert_outbox.first_of(twin.ids)
         if not anew or (first is not None and (begun is None or first < begun)):

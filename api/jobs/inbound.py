@@ -191,7 +191,7 @@ def _yes(services: Services, row: InboundRow) -> str:
 
 
 def _agree(services: Services, row: InboundRow) -> str:
-    """The recipient of a copy said yes: to what they were asked last, and the answer says whose copy it is."""
+    """The recipient of a copy said yes: to what they were asked last; the answer says whose copy it is."""
     copy = max(copying.asked(services, row.number), key=lambda one: (one.asked_at, one.id))
     copying.agreed(services, copy)
     profile = services.profiles.get(copy.profile_id)

@@ -13,7 +13,7 @@ _MAY = ("editor", "duty")
 
 
 def may_act(actor: Actor) -> bool:
-    """Whether somebody may stop, release and cancel, and ask who got what; all at the desk may see the state."""
+    """Whether somebody may stop, release, cancel and ask who got what; the state all at the desk may see."""
     return any(role in actor.roles for role in _MAY)
 
 

@@ -186,10 +186,7 @@ class TestFinish:
             "sent", "p", "r", 2, later,
         )  # fmt: skip
         assert not outbox.finish(claimed.id, claimed.lease_token, "failed", at=later)
-        assert outbox.confirm("p", "r", "delivered", later)
-        assert not outbox.confirm("other", "r", "bounced", later)
-        assert not outbox.confirm("p", "", "bounced", later)
-        assert outbox.status(later).counts == {"email": {"delivered": 1}}
+        assert outbox.status(later).counts == {"email": {"sent": 1}}
 
     def test_a_lost_lease_cannot_finish(self, outbox: OutboxStore) -> None:
         outbox.enqueue([row(1)], NOW)
@@ -249,8 +246,7 @@ class TestOperators:
         for one, state in zip(claimed, ("failed", "unknown", "sent"), strict=True):
             outbox.finish(one.id, one.lease_token, state, at=NOW, error="why")  # type: ignore[arg-type]
         end = NOW + timedelta(days=2)
-        assert outbox.retry(None, NOW, end) == 1
-        assert outbox.retry([one.id for one in claimed], NOW, end) == 1  # the unknown one; sent stays
+        assert outbox.retry([one.id for one in claimed], NOW, end) == 2  # sent stays
         again = outbox.claim(LANES, 9, NOW + timedelta(days=1), LEASE)
         assert [(one.attempts, one.expires_at) for one in again] == [(1, end), (1, end)]
         outbox.enqueue([row(10), row(11, channel="sms"), row(12), row(13)], NOW)
@@ -259,18 +255,36 @@ class TestOperators:
         assert outbox.cancel_profile(10, NOW) == 1
         assert outbox.cancel(None, NOW) == 1
 
+    def test_retrying_everything_brings_back_nothing_old(self, outbox: OutboxStore) -> None:
+        day = timedelta(days=1)
+        outbox.enqueue([row(1), row(2, lane="alert"), row(3, expires_at=NOW + MINUTE)], NOW)
+        outbox.enqueue([row(4, expires_at=NOW + 5 * day)], NOW - day)
+        for one in outbox.claim(LANES, 9, NOW, LEASE):
+            outbox.finish(one.id, one.lease_token, "failed", at=NOW, error="why")
+        assert outbox.retry(None, NOW + MINUTE, NOW + 9 * day) == 1
+        found = {one.profile_id: one for one in outbox.recent(9)}
+        assert {number: one.state for number, one in found.items()} == {
+            1: "queued", 2: "failed", 3: "failed", 4: "failed",
+        }  # fmt: skip
+        assert found[1].expires_at == NOW + timedelta(hours=12)  # its own end stands
+        assert outbox.retry([found[2].id], NOW + MINUTE, NOW + 9 * day) == 1  # a person names it
+
+    def test_held_rows_can_be_cancelled(self, outbox: OutboxStore) -> None:
+        outbox.enqueue([row(number, run_id=7) for number in range(4)], NOW)
+        outbox.enqueue([row(9, channel="sms", run_id=7)], NOW)
+        assert outbox.hold(7, NOW) == 5
+        assert outbox.cancel_profile(0, NOW) == 1
+        assert outbox.cancel([one.id for one in outbox.for_profile(1)], NOW) == 1
+        assert outbox.cancel(None, NOW, channel="sms") == 1
+        assert outbox.release(7, NOW) == 2
+        outbox.hold(7, NOW)
+        assert outbox.cancel_run(7, NOW) == 2 and outbox.held_runs() == []
+        assert outbox.status(NOW).counts == {"email": {"cancelled": 4}, "sms": {"cancelled": 1}}
+
     def test_who_was_sent_this(self, outbox: OutboxStore) -> None:
         outbox.enqueue([row(1), row(2, notices=((8, 1),))], NOW)
         assert [one.profile_id for one in outbox.for_notice(7)] == [1]
         assert [one.notices for one in outbox.for_profile(2)] == [((8, 1),)]
-
-    def test_last_push(self, outbox: OutboxStore) -> None:
-        assert outbox.last_push(1) is None
-        soon = NOW + MINUTE
-        outbox.enqueue(
-            [row(1), row(1, dedupe_key="b", due_at=soon), row(1, dedupe_key="c", lane="alert")], NOW
-        )
-        assert outbox.last_push(1) == soon
 
 
 class TestSending:
@@ -366,6 +380,28 @@ class TestSending:
 
         report = self.send(outbox, FakeChannel(slow), clock, threads=1)
         assert report.states == {"sent": 1, "queued": 1}
+
+    def test_what_is_in_the_air_holds_on_to_its_row(self, outbox: OutboxStore, clock: FixedClock) -> None:
+        outbox.enqueue([row(1)], NOW)
+        renewed, back = threading.Event(), []
+        real = outbox.renew
+
+        def renew(rows: Sequence[Delivery], until: datetime) -> int:
+            count = real(rows, until)
+            renewed.set()
+            return count
+
+        outbox.renew = renew  # type: ignore[method-assign]
+
+        def slow(ref: str) -> None:
+            for _ in range(2):
+                renewed.clear()
+                clock.advance(timedelta(minutes=9))
+                assert renewed.wait(5)
+            back.append(outbox.release_expired(clock.now()))
+
+        report = self.send(outbox, FakeChannel(slow), clock, threads=1)
+        assert (back, report.states, report.lost) == ([{}], {"sent": 1}, 0)
 
     def test_rows_of_a_channel_we_do_not_have_wait(self, outbox: OutboxStore, clock: FixedClock) -> None:
         outbox.enqueue([row(1, channel="webpush")], NOW)

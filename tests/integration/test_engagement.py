@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -365,3 +366,21 @@ def test_the_stores(database: Database) -> None:
 
 
 _THREE: tuple[dict[str, Any], ...] = ({}, {}, {"personalised": False})
+
+
+@pytest.mark.parametrize("way", ["forget", "switch off"])
+def test_forgetting_forgets_opens_and_clicks_and_never_learns_them_again(
+    services: Services, joined: joining.Joined, mail: int, way: str
+) -> None:
+    number = joined.profile.id
+    engagement.agree(services, number)
+    services.engagement.add(Event(0, mail, 1, number, "click", NOW, "waiting"))
+    if way == "forget":
+        joining.forget_behaviour(services, number)
+    else:
+        joining.change(services, replace(services.profiles.get(number), personalised=False))
+        joining.change(services, replace(services.profiles.get(number), personalised=True))
+    assert services.engagement.of(number) == []
+    advance(services, SETTLE + HOUR)
+    engagement.settle(services)
+    assert acts(services, number) == []

@@ -319,9 +319,7 @@ def test_one_yes_agrees_to_one_copy_the_one_asked_about_last(phones: Phones) -> 
     services, copies = phones.services, []
     for number, relation in ((ELDER, "mother"), ("+8613800000077", "father")):
         phones.text(number, "DY")
-        copies.append(
-            copying.ask(services, services.profiles.get(phones.holder(number)), DAUGHTER, relation)
-        )
+        copies.append(copying.ask(services, services.profiles.get(phones.holder(number)), DAUGHTER, relation))
         phones.clock.advance(timedelta(minutes=5))
     older, newer = (copy.id for copy in copies)
     phones.text(DAUGHTER, "Y")

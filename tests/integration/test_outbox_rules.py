@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ import pytest
 from delivery.errors import PermanentError, RetryableError, ThrottledError
 from delivery.outbox import OutboxStore
 from delivery.outbox_breaker import Breaker
+from delivery.outbox_claim import Refusal
 from delivery.outbox_guard import StandingGuard
 from delivery.outbox_log import OutboxLog
 from delivery.receipts import ReceiptStore
@@ -26,7 +28,7 @@ from delivery.types import (
     Receipt,
     SmsMessage,
 )
-from feeds.kernel.db import Database, run_plain_many
+from feeds.kernel.db import Database, plain_rows, run_plain_many
 from feeds.kernel.errors import StorageError
 from feeds.kernel.time import FixedClock, to_micros
 from profiles.standing import standing
@@ -155,6 +157,53 @@ class TestGuard:
         assert {one.attempts for one in waiting.values()} == {0}
         assert len(outbox.claim(LANES, 100, morning, LEASE, guard=StandingGuard(ZONE))) == 2
 
+    def test_pushes_keep_half_an_hour_after_a_pause(self, outbox: OutboxStore, database: Database) -> None:
+        """What was planned half an hour apart and waited together does not leave together."""
+        half = timedelta(minutes=30)
+        for number in (1, 2):
+            person(database, number)
+        person(database, 1, channel="sms")
+        person(database, 3)
+        now = {"lane": "immediate", "due_at": NOW}
+        for turn in range(3):  # three editions; one message by two channels is one push
+            outbox.enqueue(
+                [row(1, dedupe_key=f"now:1:email:{turn}", **now),
+                 row(1, dedupe_key=f"now:1:sms:{turn}", channel="sms", **now),
+                 row(1, dedupe_key=f"now:1:email:{turn}:copy:5", recipe={"kind": "digest", "copy": 5}, **now)],
+                NOW + turn * LEASE,
+            )  # fmt: skip
+        outbox.enqueue([row(2, **now), row(3)], NOW)
+        later = NOW + timedelta(hours=1)
+        first = self.keys(outbox, later)
+        assert first[:3] == ["now:1:email:0", "now:1:sms:0", "now:1:email:0:copy:5"]
+        assert len(first) == 5  # and the others' own
+        assert self.keys(outbox, later + half - timedelta(seconds=1)) == []
+        assert {one.attempts for one in outbox.recent(99, state="queued")} == {0}
+        second = self.keys(outbox, later + half)
+        assert second == ["now:1:email:1", "now:1:sms:1", "now:1:email:1:copy:5"]
+        outbox.enqueue([row(3, **now)], later)  # their digest has just left
+        assert self.keys(outbox, later + half) == [f"3:{sorted(now.items())}"]
+        assert self.keys(outbox, later + 2 * half)[0] == "now:1:email:2"
+
+    def test_half_an_hour_from_a_digest_and_never_past_the_end(
+        self, outbox: OutboxStore, database: Database
+    ) -> None:
+        for number in (1, 2):
+            person(database, number)
+        outbox.enqueue([row(1), row(2)], NOW - DAY)
+        assert len(self.keys(outbox, NOW)) == 2
+        soon = NOW + LEASE
+        outbox.enqueue([row(1, lane="immediate"), row(2, lane="immediate", expires_at=soon + LEASE)], soon)
+        assert self.keys(outbox, soon) == []
+        waiting = {one.profile_id: one for one in outbox.recent(2)}
+        assert (waiting[1].state, waiting[1].due_at) == ("queued", NOW + timedelta(minutes=30))
+        assert waiting[2].state == "expired"
+
+    def keys(self, outbox: OutboxStore, now: datetime) -> list[str]:
+        found = outbox.claim(LANES, 100, now, LEASE, guard=StandingGuard(ZONE))
+        outbox.finish_many([Outcome(one.id, one.lease_token, "sent", "smtp") for one in found], now)
+        return [one.dedupe_key for one in found]
+
     def test_capture_serves_unconfirmed_addresses_and_copies_are_judged_elsewhere(
         self, outbox: OutboxStore, database: Database
     ) -> None:
@@ -216,6 +265,46 @@ class TestRuns:
         channel = Failing(PermanentError("550 5.1.1"))
         send_batch(outbox, {"email": channel}, texts, lanes=LANES, limit=20, clock=clock)
         assert [(one.why, one.rows) for one in outbox.held_runs()] == [("bounces", 20)]
+
+    def test_an_address_that_was_refused_counts_once(
+        self, outbox: OutboxStore, database: Database, clock: FixedClock
+    ) -> None:
+        outbox.enqueue([row(number, run_id=7) for number in range(20)], NOW)
+        send_batch(outbox, {"email": Failing(PermanentError("550 5.1.1"))}, texts,
+                   lanes=LANES, limit=6, clock=clock)  # fmt: skip
+        refused = outbox.recent(20, state="failed")
+        reports = [Receipt("smtp", "", "bounced", NOW, "5.1.1", f"d{one.id}") for one in refused]
+        moved = ReceiptStore(database).take(reports, NOW)
+        assert [one.state for one in moved] == ["bounced"] * 6  # the desk sees it
+        with database.read() as connection:
+            assert plain_rows(connection, "SELECT bounced FROM delivery_run") == [(6,)]
+        assert outbox.held_runs() == []
+
+    def test_claimers_of_one_large_run_do_not_wait_for_each_other(self, postgres: Database) -> None:
+        """Each has leased rows that the other wants to hold; neither may wait for the other for ever."""
+        desk, both, got = OutboxStore(postgres), threading.Barrier(2, timeout=10), []
+        desk.enqueue([row(number, run_id=7) for number in range(40)], NOW)
+
+        class Together(OutboxStore):
+            def _held(self, *arguments: object) -> dict[int, Refusal]:
+                if not got:
+                    both.wait()  # until the other one has leased its own
+                return super()._held(*arguments)  # type: ignore[arg-type]
+
+        def work() -> None:
+            try:
+                got.append(Together(postgres).claim(LANES, 10, NOW, LEASE, confirm_above=5))
+            except StorageError as error:
+                got.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert got == [[], []]
+        assert desk.claim(LANES, 99, NOW, LEASE, confirm_above=5) == []
+        assert [(one.run_id, one.rows) for one in desk.held_runs()] == [(7, 40)]
 
 
 class TestReceipts:
@@ -404,6 +493,21 @@ class TestRound:
         outbox.hold(4, NOW)
         assert outbox.expire(NOW + LEASE) == 2
         assert states(outbox) == {1: "expired", 2: "queued", 3: "expired"}
+
+    def test_put_off_rows_expire_before_they_are_due(self, outbox: OutboxStore) -> None:
+        outbox.enqueue([row(1, due_at=NOW + DAY, expires_at=NOW + LEASE), row(2, due_at=NOW + DAY)], NOW)
+        assert outbox.expire(NOW) == 0
+        assert outbox.expire(NOW + LEASE) == 1
+        assert states(outbox) == {1: "expired", 2: "queued"}
+
+    def test_a_throttled_row_ends_with_its_reason(self, outbox: OutboxStore, clock: FixedClock) -> None:
+        hour = timedelta(hours=1)
+        outbox.enqueue([row(1, expires_at=NOW + hour), row(2, expires_at=NOW + 2 * hour)], NOW)
+        send_batch(outbox, {"email": Failing(ThrottledError("no money", 86_400))}, texts,
+                   lanes=LANES, limit=9, clock=clock)  # fmt: skip
+        found = {one.profile_id: one for one in outbox.recent(2)}
+        assert (found[1].state, found[1].error) == ("expired", "no money")
+        assert (found[2].state, found[2].due_at, found[2].attempts) == ("queued", NOW + hour, 0)
 
     def test_the_log_answers_within_limits(self, outbox: OutboxStore, database: Database) -> None:
         outbox.enqueue([row(number, notices=((7, 1),)) for number in range(30)], NOW)

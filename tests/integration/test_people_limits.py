@@ -29,8 +29,18 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def services(database: Database, tmp_path: Path) -> Services:
-    settings = read_settings({}, home=tmp_path, city="shili", mail_from="notices@shili.example")
+def services(sqlite: Database, tmp_path: Path) -> Services:
+    return installed(sqlite, tmp_path)
+
+
+@pytest.fixture
+def everywhere(database: Database, tmp_path: Path) -> Services:
+    """On both databases."""
+    return installed(database, tmp_path)
+
+
+def installed(database: Database, home: Path) -> Services:
+    settings = read_settings({}, home=home, city="shili", mail_from="notices@shili.example")
     return build(settings, clock=FixedClock(NOW), database=database, demo=True)
 
 
@@ -54,7 +64,8 @@ def resident(services: Services, phone: str = OWN) -> Profile:
 # -- numbers of rows ---------------------------------------------------------------------------------------
 
 
-def test_row_numbers_in_the_outboxs_keys_never_come_back(services: Services) -> None:
+def test_row_numbers_in_the_outboxs_keys_never_come_back(everywhere: Services) -> None:
+    services = everywhere
     one = resident(services)
     code = services.codes.make(one.id, OWN, at=NOW)
     services.codes.forget(one.id)
@@ -95,7 +106,8 @@ def questions(services: Services, *people_: Profile) -> int:
     return sum(len(rows(services, one.id, "copyask")) for one in people_)
 
 
-def test_a_strangers_phone_is_not_asked_again_and_again_for_a_copy(services: Services) -> None:
+def test_a_strangers_phone_is_not_asked_again_and_again_for_a_copy(everywhere: Services) -> None:
+    services = everywhere
     one = resident(services)
     for _ in range(3):
         copying.end(services, copying.ask(services, one, OTHER, "mother"), reason="resident")
@@ -167,7 +179,8 @@ def test_a_code_is_said_to_be_on_its_way_whoever_the_number_belongs_to(services:
     assert said[OTHER] == said[THIRD] == ["wait", "sent", "sent", "enough"]
 
 
-def test_codes_for_a_number_are_counted_beyond_erased_profiles(services: Services) -> None:
+def test_codes_for_a_number_are_counted_beyond_erased_profiles(everywhere: Services) -> None:
+    services = everywhere
     sent = 0
     for _ in range(5):
         one = joining.join(services, profile(), phone=OTHER, digest_hour=9).profile
@@ -245,7 +258,8 @@ def wish_again(services: Services, one: Profile) -> list[Delivery]:
     return list(services.outbox.claim(("confirmation",), 9, services.clock.now(), DAY, guard=guard))
 
 
-def test_a_mailbox_that_bounced_comes_back_by_its_own_confirmation(services: Services) -> None:
+def test_a_mailbox_that_bounced_comes_back_by_its_own_confirmation(everywhere: Services) -> None:
+    services = everywhere
     one = joining.join(services, profile(), email=MAIL, verified=True).profile
     joining.stop_channel(services, one.id, "email", reason="bounced")
     services.suppressions.add("email", MAIL, reason="bounced", at=NOW)

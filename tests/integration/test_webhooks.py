@@ -390,6 +390,48 @@ def live(services: Services, profile: Profile, endpoint: Taker) -> None:
     assert webhooks.prove(services, profile, 8) == "ok"
 
 
+@pytest.mark.parametrize("what", ["address", "secret", "stopped"])
+def test_what_is_replaced_while_it_is_asked_is_not_proved(
+    services: Services, me: TestClient, joined: joining.Joined, endpoint: Taker, what: str
+) -> None:
+    webhooks.set_up(services, joined.profile, endpoint.url("/old"))
+
+    def replaced(posted: Posted) -> tuple[int, bytes]:
+        if what == "stopped":
+            webhooks.stop(services, joined.profile.id)
+        else:
+            webhooks.set_up(services, joined.profile, endpoint.url("/new" if what == "address" else "/old"))
+        return echo(posted)
+
+    endpoint.answer = replaced
+    answer = submit(me, "/me/webhook", "/me/webhook/check", hour="9")
+    assert answer.status_code == 422 and "检查期间网址或密钥换过了" in answer.text
+    contact = services.contacts.get(joined.profile.id, "webhook")
+    assert contact is None or contact.verified_at is None
+    assert services.subscriptions.live(joined.profile.id, "webhook") is None
+
+
+def test_a_new_secret_of_the_same_webhook_does_not_undo_its_proof(
+    services: Services, joined: joining.Joined, endpoint: Taker
+) -> None:
+    webhooks.set_up(services, joined.profile, endpoint.url())
+
+    def rotated(posted: Posted) -> tuple[int, bytes]:
+        webhooks.rotate(services, joined.profile)
+        return echo(posted)
+
+    endpoint.answer = rotated
+    assert webhooks.prove(services, joined.profile, 9) == "ok"
+
+
+def test_an_answer_of_endless_brackets_is_no_echo(
+    services: Services, joined: joining.Joined, endpoint: Taker
+) -> None:
+    webhooks.set_up(services, joined.profile, endpoint.url())
+    endpoint.answer = lambda _: (200, b"[" * 4096)
+    assert webhooks.prove(services, joined.profile, 9) == "no_echo"
+
+
 def test_one_that_fails_for_days_ends_and_its_owner_is_told(
     services: Services, me: TestClient, joined: joining.Joined, endpoint: Taker
 ) -> None:

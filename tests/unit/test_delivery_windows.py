@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -8,43 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.errors import PermanentError, RetryableError, SuppressedError, UnknownOutcomeError
-from delivery.retry import MAX_ATTEMPTS, final_state, next_attempt, retry_at
-from delivery.windows import allowed_at, daily_window, next_due, spaced
+from delivery.retry import MAX_ATTEMPTS, final_state, next_attempt, retry_at, throttled_until
+from delivery.types import Lane
+from delivery.windows import Rhythm, allowed_at, slot_after, spaced
 
 SHANGHAI, BERLIN, UTC_ZONE = ZoneInfo("Asia/Shanghai"), ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
 
 
 def local(text: str, zone: ZoneInfo = SHANGHAI) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
-
-
-def test_a_window_is_the_day_before() -> None:
-    start, end = daily_window(date(2026, 10, 12), 9, SHANGHAI)
-    assert (start, end) == (local("2026-10-11T09:00"), local("2026-10-12T09:00"))
-    assert end.tzinfo == UTC
-
-
-@pytest.mark.parametrize(
-    ("day", "hours"),
-    [(date(2026, 3, 29), 23), (date(2026, 3, 30), 24), (date(2026, 10, 25), 25), (date(2026, 10, 26), 24)],
-)
-def test_a_window_follows_the_clocks(day: date, hours: int) -> None:
-    start, end = daily_window(day, 9, BERLIN)
-    assert end - start == timedelta(hours=hours)
-
-
-@given(
-    st.dates(date(2011, 1, 2), date(2032, 1, 1)),
-    st.integers(0, 23),
-    st.sampled_from(
-        ["Asia/Shanghai", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Gaza"]
-    ),
-)
-def test_windows_meet_without_gap_or_overlap(day: date, hour: int, name: str) -> None:
-    zone = ZoneInfo(name)
-    before, after = daily_window(day, hour, zone), daily_window(day + timedelta(days=1), hour, zone)
-    assert before[1] == after[0]
-    assert before[0] < before[1]
 
 
 @pytest.mark.parametrize(
@@ -56,12 +28,14 @@ def test_windows_meet_without_gap_or_overlap(day: date, hour: int, name: str) ->
         ("2026-12-31T09:00", 8, "2027-01-01T08:00"),
     ],
 )
-def test_next_due(after: str, hour: int, due: str) -> None:
-    assert next_due(local(after), hour, SHANGHAI) == local(due)
+def test_the_next_slot(after: str, hour: int, due: str) -> None:
+    assert slot_after(local(after), Rhythm(hour), SHANGHAI) == local(due)
 
 
 def test_an_hour_that_does_not_exist_comes_after_the_gap() -> None:
-    assert next_due(local("2026-03-28T12:00", BERLIN), 2, BERLIN) == local("2026-03-29T03:00", BERLIN)
+    assert slot_after(local("2026-03-28T12:00", BERLIN), Rhythm(2), BERLIN) == local(
+        "2026-03-29T03:00", BERLIN
+    )
 
 
 @given(
@@ -69,8 +43,8 @@ def test_an_hour_that_does_not_exist_comes_after_the_gap() -> None:
     st.integers(0, 23),
     st.sampled_from(["Asia/Shanghai", "Europe/Berlin", "America/New_York", "Pacific/Apia"]),
 )
-def test_next_due_is_later_and_within_two_days(after: datetime, hour: int, name: str) -> None:
-    due = next_due(after, hour, ZoneInfo(name))
+def test_the_next_slot_is_later_and_within_two_days(after: datetime, hour: int, name: str) -> None:
+    due = slot_after(after, Rhythm(hour), ZoneInfo(name))
     assert after < due <= after + timedelta(hours=49)
 
 
@@ -145,6 +119,27 @@ def test_no_attempt_after_the_end() -> None:
     soon, later = now + timedelta(minutes=1), now + timedelta(minutes=2)
     assert retry_at(1, BUSY, channel="email", now=now, expires_at=soon) is None
     assert retry_at(1, BUSY, channel="email", now=now, expires_at=later) == soon
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lane", "ends", "minutes"),
+    [
+        (60, "digest", 120, 1),
+        (86_400, "digest", 120, 60),  # a budget may be raised before the month is over
+        (86_400, "confirmation", 120, 15),
+        (1_000, "alert", 120, 15),
+        (-5, "alert", 120, 0),
+        (60, "digest", 1, None),  # half-open: at its end it is over
+        (86_400, "digest", 60, None),
+        (86_400, "digest", 61, 60),
+    ],
+)
+def test_who_is_told_to_wait_looks_again_but_not_after_the_end(
+    seconds: float, lane: Lane, ends: int, minutes: int | None
+) -> None:
+    now = local("2026-10-12T10:00")
+    due = throttled_until(seconds, lane=lane, now=now, expires_at=now + timedelta(minutes=ends))
+    assert due == (None if minutes is None else now + timedelta(minutes=minutes))
 
 
 def test_final_states() -> None:

@@ -99,3 +99,8 @@ def test_the_installations_key_is_always_the_same_one() -> None:
 def test_what_is_no_browser_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="switch it on"):
         read_device(text)
+
+
+def test_a_device_of_endless_brackets_is_refused() -> None:
+    with pytest.raises(UsageError, match="once more"):
+        read_device("[" * 100_000)

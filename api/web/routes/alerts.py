@@ -330,7 +330,7 @@ def _show(
         states=alert_proof.STATES, own=bool((notice.content.extra.get("cap") or {}).get("own")),
         may_override=issuing.DUTY in actor_of(request).roles, log=services.audit.of(notice_id),
         resend_minutes=services.settings.alert_resend_minutes,
-        may_list=bool(proof) and not proof.hidden and outbox_desk.may_act(actor_of(request)),
+        may_list=proof is not None and not proof.hidden and outbox_desk.may_act(actor_of(request)),
     )  # fmt: skip
     if lines[0].running:
         shown.headers["refresh"] = str(_RELOAD_S)

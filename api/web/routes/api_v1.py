@@ -18,6 +18,7 @@ from api.jobs import holding, joining
 from api.views import shelf_view
 from api.web import listing
 from api.web.access import Access, may, profile_of, services_of
+from api.web.numbers import RowId
 from api.web.routes.portal import public_notice
 from api.web.schemas import (
     Act,
@@ -204,7 +205,7 @@ def post_feedback(request: Request, given: FeedbackIn) -> DoneOut:
 
 @router.delete("/profile/feedback/{notice_id}", status_code=204, responses=BEARER)
 @may(Access.MANAGE, bearer=True)
-def delete_feedback(request: Request, notice_id: int, kind: Act) -> Response:
+def delete_feedback(request: Request, notice_id: RowId, kind: Act) -> Response:
     """Take back one kind of act on a notice, with what it taught; doing so twice is fine."""
     holding.take_back(services_of(request), profile_of(request), notice_id, kind)
     return Response(status_code=204)

@@ -19,6 +19,7 @@ from api.jobs import alerts
 from api.web import listing, noticeview, sourceview
 from api.web.access import Access, actor_of, form_of, may, services_of
 from api.web.forms import Problem, Sheet, check_sheet, desk_tag, place_names, read_sheet, sheet_of
+from api.web.numbers import RowId
 from api.web.pages import go, page, words_of
 from api.web.routes.joining import vocabulary
 from api.web.security import client_key, drop_cookie, set_cookie
@@ -148,7 +149,7 @@ def write(request: Request) -> Response:
 
 @router.get("/notices/{notice_id}")
 @may(Access.STAFF)
-def show(request: Request, notice_id: int) -> Response:
+def show(request: Request, notice_id: RowId) -> Response:
     """One notice at the desk, with what may be done next and its history."""
     done = request.query_params.get("done", "")
     return _show_notice(request, _get(request, notice_id), done=done if done in _DONE else "")
@@ -156,7 +157,7 @@ def show(request: Request, notice_id: int) -> Response:
 
 @router.get("/notices/{notice_id}/edit")
 @may(Access.STAFF)
-def edit_form(request: Request, notice_id: int) -> Response:
+def edit_form(request: Request, notice_id: RowId) -> Response:
     """The sheet of a draft, or the correction of a public notice."""
     notice = _get(request, notice_id)
     if notice.state not in ("draft", "released"):
@@ -167,7 +168,7 @@ def edit_form(request: Request, notice_id: int) -> Response:
 
 @router.post("/notices/{notice_id}/edit")
 @may(Access.STAFF)
-def edit(request: Request, notice_id: int) -> Response:
+def edit(request: Request, notice_id: RowId) -> Response:
     """Change a draft, or correct a public notice."""
     services, actor, form = services_of(request), actor_of(request), form_of(request)
     notice = _get(request, notice_id)
@@ -204,7 +205,7 @@ def edit(request: Request, notice_id: int) -> Response:
 
 @router.post("/notices/{notice_id}/move")
 @may(Access.STAFF)
-def move(request: Request, notice_id: int) -> Response:
+def move(request: Request, notice_id: RowId) -> Response:
     """Submit, approve, reject or withdraw."""
     desk, actor, form = services_of(request).desk, actor_of(request), form_of(request)
     notice, note = _get(request, notice_id), str(form.get("note", "")).strip()[:1000]
@@ -229,7 +230,7 @@ def move(request: Request, notice_id: int) -> Response:
 
 @router.post("/notices/{notice_id}/weight")
 @may(Access.STAFF)
-def weight(request: Request, notice_id: int) -> Response:
+def weight(request: Request, notice_id: RowId) -> Response:
     """Set a notice off in ranking, or hold it back; no revision, and no feed moves."""
     services, notice = services_of(request), _get(request, notice_id)
     wanted = _WEIGHTS.get(str(form_of(request).get("weight", "")))
