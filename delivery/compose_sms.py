@@ -22,8 +22,6 @@ from delivery.wording import SAMPLE, is_chinese
 
 SINGLE, DOUBLE = 70, 134
 _MOST_TITLES = 4
-# A title is named only if this much of it can be read, else one title fewer is named.
-_READABLE = {"zh": 14, "en": 26}
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _ABOUT = re.compile(
     r"^.{0,40}?关于(?:印发|发布|公布|开展|做好)?(.{6,}?)(?:的(?:通知|公告|通告|公示|函|意见|决定))?$"
@@ -34,17 +32,36 @@ _ABOUT = re.compile(
 _DIGESTS: Mapping[str, str] = {
     "discreet-zh": "您关注的事项有更新，详情请到“我的页面”查看。拒收请回复R{link}",
     "digest-zh-1": "{item1}。拒收请回复R{link}",
-    "first-zh": "今天{count}条与您有关，第一条：{item1}。拒收请回复R{link}",
-    "digest-zh-2": "今天{count}条与您有关：1.{item1}；2.{item2}。拒收请回复R{link}",
-    "digest-zh-3": "今天{count}条与您有关：1.{item1}；2.{item2}；3.{item3}。拒收请回复R{link}",
-    "digest-zh-4": "今天{count}条与您有关：1.{item1}；2.{item2}；3.{item3}；4.{item4}。拒收请回复R{link}",
+    "first-zh": "今天{count}条与您有关，第一条：{item1}。其余见“我的页面”。拒收请回复R{link}",
+    "digest-zh-2": "今天{count}条与您有关：①{item1}；②{item2}。拒收请回复R{link}",
+    "digest-zh-3": "今天{count}条与您有关：①{item1}；②{item2}；③{item3}。拒收请回复R{link}",
+    "digest-zh-4": "今天{count}条与您有关：①{item1}；②{item2}；③{item3}；④{item4}。拒收请回复R{link}",
+    "some-zh-2": "今天{count}条与您有关：①{item1}；②{item2}。其余见“我的页面”。拒收请回复R{link}",
+    "some-zh-3": (
+        "今天{count}条与您有关：①{item1}；②{item2}；③{item3}。其余见“我的页面”。拒收请回复R{link}"
+    ),
+    "some-zh-4": (
+        "今天{count}条与您有关：①{item1}；②{item2}；③{item3}；④{item4}。"
+        "其余见“我的页面”。拒收请回复R{link}"
+    ),
     "discreet-en": "An update on something you follow. Reply R to stop{link}",
     "digest-en-1": "{item1}. Reply R to stop{link}",
-    "first-en": "{count} for you today, the first: {item1}. Reply R to stop{link}",
-    "digest-en-2": "{count} for you today: 1. {item1}; 2. {item2}. Reply R to stop{link}",
-    "digest-en-3": "{count} for you today: 1. {item1}; 2. {item2}; 3. {item3}. Reply R to stop{link}",
+    "first-en": "{count} for you today, the first: {item1}. More on your page. Reply R to stop{link}",
+    "digest-en-2": "{count} for you today: (1) {item1}; (2) {item2}. Reply R to stop{link}",
+    "digest-en-3": "{count} for you today: (1) {item1}; (2) {item2}; (3) {item3}. Reply R to stop{link}",
     "digest-en-4": (
-        "{count} for you today: 1. {item1}; 2. {item2}; 3. {item3}; 4. {item4}. Reply R to stop{link}"
+        "{count} for you today: (1) {item1}; (2) {item2}; (3) {item3}; (4) {item4}. Reply R to stop{link}"
+    ),
+    "some-en-2": (
+        "{count} for you today: (1) {item1}; (2) {item2}. More on your page. Reply R to stop{link}"
+    ),
+    "some-en-3": (
+        "{count} for you today: (1) {item1}; (2) {item2}; (3) {item3}. "
+        "More on your page. Reply R to stop{link}"
+    ),
+    "some-en-4": (
+        "{count} for you today: (1) {item1}; (2) {item2}; (3) {item3}; (4) {item4}. "
+        "More on your page. Reply R to stop{link}"
     ),
 }
 # Warnings and corrections; ``note`` holds whole sentences.
@@ -107,7 +124,7 @@ _REPLIES: Mapping[str, str] = {
 }
 # A copy for somebody else says for whom: 为母亲：… Warnings have none: they go by where somebody lives.
 _COPIED = ("discreet-{}", "digest-{}-1", "first-{}", "digest-{}-2", "digest-{}-3", "digest-{}-4",
-           "fix-{}")  # fmt: skip
+           "some-{}-2", "some-{}-3", "some-{}-4", "fix-{}")  # fmt: skip
 _FOR = {"zh": "为{whom}：", "en": "For {whom}: "}
 TEMPLATES: Mapping[str, str] = {
     **_DIGESTS,
@@ -147,8 +164,8 @@ class _Item:
         return f"{self.mark}{title}{comma + note if note else ''}{self.tail}"
 
     def least(self, lang: str) -> int:
-        """Room below which the title could not be understood."""
-        return units(self.mark) + units(self.tail) + min(units(self.title), _READABLE[lang])
+        """Room in which the title stands whole, without its official frame."""
+        return units(self.mark) + units(self.tail) + units(_heart(self.title, lang))
 
     def most(self, lang: str) -> int:
         whole = units(self.mark) + units(self.title) + units(self.tail)
@@ -159,8 +176,9 @@ def compose_sms(digest: Digest, *, to: str, out_id: str, whom: str = "") -> SmsM
     """Write the short message of a digest.
 
     One notice aims at one segment (70 characters), several at two. Deadlines and phone numbers are
-    kept whole, titles are shortened, and as many are named as stay readable; the count tells how
-    many there are in all. Sensitive ones are counted, never named.
+    kept whole, and as many are named as fit with whole titles (only a first one that is too long by
+    itself is cut); the count tells how many there are in all, and where not all are named a sentence
+    says where the rest is. Sensitive ones are counted, never named.
 
     Args:
         digest: At least one entry; ``page_url`` is the fixed registered link.
@@ -243,7 +261,7 @@ def _message(
 
 
 def _choose(named: list[EntryView], digest: Digest, lang: str, head: str) -> tuple[str, dict[str, str]]:
-    """Take the template that names most notices readably within two segments."""
+    """Take the template that names most notices with whole titles within two segments."""
     if not named:
         return f"discreet-{lang}", {}
     items = [_item(entry, digest, lang) for entry in named]
@@ -252,7 +270,8 @@ def _choose(named: list[EntryView], digest: Digest, lang: str, head: str) -> tup
         name = f"digest-{lang}-1"
         return name, {"item1": _single(items[0], head + TEMPLATES[name].format(link="", item1=""), lang)}
     for count in range(min(len(items), _MOST_TITLES), 0, -1):
-        name = f"digest-{lang}-{count}" if count > 1 else f"first-{lang}"
+        form = "digest" if count == len(digest.entries) else "some"
+        name = f"{form}-{lang}-{count}" if count > 1 else f"first-{lang}"
         blank = {"count": total} | {f"item{place}": "" for place in range(1, count + 1)}
         room = DOUBLE - units(head + TEMPLATES[name].format(link="", **blank))
         if count == 1 or sum(item.least(lang) for item in items[:count]) <= room:
@@ -262,10 +281,10 @@ def _choose(named: list[EntryView], digest: Digest, lang: str, head: str) -> tup
 
 
 def _single(item: _Item, around: str, lang: str) -> str:
-    """Fill one segment if the title stays readable in it, else two."""
+    """Fill one segment if the title stays whole in it, else two."""
     room = SINGLE - units(around)
     whole = item.most(lang) <= room
-    short = item.least(lang) <= room and not item.note and lang == "zh"
+    short = item.least(lang) <= room and not item.note
     return item.text(room if whole or short else DOUBLE - units(around), lang)
 
 
@@ -316,9 +335,12 @@ def _shortened(title: str, room: int, lang: str) -> str:
     """Drop the frame of an official title (关于…的通知) before cutting its heart."""
     if units(title) <= room:
         return title
-    if lang == "zh" and (match := _ABOUT.match(title)):
-        title = match.group(1)
-    return clip(title, room)
+    return clip(_heart(title, lang), room)
+
+
+def _heart(title: str, lang: str) -> str:
+    match = _ABOUT.match(title) if lang == "zh" else None
+    return match.group(1) if match else title
 
 
 def _plain(text: str) -> str:

@@ -275,6 +275,12 @@ class OutboxStore:
         leased = sum(states.get("leased", 0) for states in counts.values())
         return OutboxStatus(counts, late, leased, paused)
 
+    def last_change(self) -> list[datetime]:
+        """When a row was last changed; empty without rows. Reads the whole log."""
+        with self._database.read() as connection:
+            newest = connection.scalar(select(func.max(delivery.c.changed_at)))
+        return [] if newest is None else [newest]
+
     def sizes(self) -> dict[tuple[str, str], int]:
         """Count rows by (lane, state); the whole log is counted, in one query."""
         query = select(delivery.c.lane, delivery.c.state, func.count()).group_by(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
@@ -16,6 +16,9 @@ from delivery.outbox_tables import delivery, delivery_notice, delivery_of, notic
 from delivery.types import LANES, Delivery
 from feeds.kernel.db import Database, plain_rows
 from feeds.kernel.time import from_micros, to_micros
+
+# What is due for longer and still in a sender's hands counts as late.
+HELD_LATE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,21 @@ class Sum:
     count: int
     first_sent: datetime | None
     last_sent: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Due rows that a sender took and has not reported; a dead one holds them until its lease ends.
+
+    Attributes:
+        count: Rows.
+        since: When the first of them was taken.
+        until: When the last of their leases ends; past it, nobody is there who takes them back.
+    """
+
+    count: int
+    since: datetime
+    until: datetime
 
 
 class OutboxLog:
@@ -70,6 +88,16 @@ class OutboxLog:
                 if oldest is not None and oldest <= to_micros(now):
                     found[lane] = (to_micros(now) - oldest) / 1e6
         return found
+
+    def held(self, now: datetime, *, older: timedelta = HELD_LATE) -> Held | None:
+        """Rows in a sender's hands that have been due for longer than ``older``; ``None`` if there are none."""
+        query = (
+            "SELECT count(*), min(changed_at), max(lease_until) FROM delivery "
+            "WHERE state = 'leased' AND due_at <= ?"
+        )
+        with self._database.read() as connection:
+            count, since, until = plain_rows(connection, query, [to_micros(now - older)])[0]
+        return Held(count, from_micros(since), from_micros(until)) if count else None
 
     def throttled(self, now: datetime) -> int:
         """Rows that wait because a provider, or our own pace, said "not yet"."""

@@ -46,6 +46,9 @@ from feeds.kernel.errors import StorageError
 from feeds.kernel.time import Clock
 
 LEASE = timedelta(minutes=10)
+# Of alerts and confirmations: what a dead sender held goes out again after this long at the latest. Half of it
+# is its margin, longer than a database may keep a writer waiting; what is in the air renews its own.
+URGENT_LEASE = timedelta(seconds=75)
 # Messages handed over whose result is not written yet, at most.
 IN_FLIGHT = 32
 # Rows that are prepared together.

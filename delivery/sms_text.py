@@ -32,6 +32,11 @@ _GSM = frozenset(GSM_ALPHABET) - {"\x1b"}
 _GSM_EXTENSION = frozenset(GSM_EXTENDED)
 _BOUNDARY = frozenset(" ，。；：、！？,.;:!?）)》】」”—-/·")
 _OPENERS = "（(《【「“"
+# What is one thing to its reader: a number with its unit, a date, a time, a span of them; a quoted name.
+_NUMBER = re.compile(
+    r"(?:[0-9０-９](?:[0-9０-９.,:：/%％~～\-—–]*[0-9０-９%％])?(?:年度?|月份?|[日号时点分秒岁元条个]|周[岁年])*[至到]?)+"
+)
+_QUOTED = re.compile(r"《[^《》]*》|“[^“”]*”|「[^「」]*」")
 ELLIPSIS = "…"
 
 
@@ -84,7 +89,8 @@ def clip(text: str, limit: int) -> str:
 
     Cuts after a punctuation mark in the last quarter if there is one, else before a Latin word or
     number that would be torn, else between two visible characters; leaves no bracket that was just
-    opened. ``limit`` below 1 gives ``""``.
+    opened. Never cuts inside a number or a date, nor inside a quoted name unless too little would be left
+    before it. ``limit`` below 1 gives ``""``.
     """
     if units(text) <= limit:
         return text
@@ -96,7 +102,7 @@ def clip(text: str, limit: int) -> str:
             break
         kept.append(cluster)
         used += units(cluster)
-    return (_tidy(_at_boundary(kept, text)) if kept else "") + ELLIPSIS
+    return (_tidy(_unbroken(_at_boundary(kept, text), text)) if kept else "") + ELLIPSIS
 
 
 def is_gsm(text: str) -> bool:
@@ -170,6 +176,15 @@ def _at_boundary(kept: list[str], text: str) -> str:
     while cut > len(kept) * 3 // 5 and _in_word(kept[cut - 1], following):
         cut, following = cut - 1, kept[cut - 1]
     return whole if _in_word(kept[cut - 1], following) else "".join(kept[:cut])
+
+
+def _unbroken(kept: str, text: str) -> str:
+    """Move the cut back to the beginning of a quoted name, a number or a date that it would tear."""
+    for things, least in ((_QUOTED, len(kept) // 3), (_NUMBER, 1)):
+        for thing in things.finditer(text):
+            if max(least, 1) <= thing.start() < len(kept) < thing.end():
+                kept = kept[: thing.start()]
+    return kept
 
 
 def _in_word(before: str, after: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from feeds.kernel.db import Database, chunks, insert_one, marks, plain_rows
+from feeds.kernel.db import Database, chunks, insert_one, marks, plain_rows, run_plain
 from feeds.kernel.errors import NotFoundError, UsageError
 from feeds.kernel.time import from_micros
 from profiles.tables import feedback, profile, profile_criterion
@@ -77,6 +77,10 @@ class ProfileStore:
             NotFoundError: If there is none.
         """
         with self._db.write() as connection:
+            if (
+                connection.dialect.name == "postgresql"
+            ):  # in the order of planning and the ledger: no deadlock
+                run_plain(connection, "LOCK TABLE edition IN ROW EXCLUSIVE MODE")
             # Whoever is just writing about them is awaited, so that no row comes after the others are gone.
             connection.execute(select(profile.c.id).where(profile.c.id == profile_id).with_for_update())
             connection.execute(delete(feedback).where(feedback.c.profile_id == profile_id))

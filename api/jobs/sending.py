@@ -18,7 +18,7 @@ from api.wiring import Services
 from delivery.carried import CarriedStore
 from delivery.outbox_breaker import Breaker
 from delivery.outbox_guard import StandingGuard
-from delivery.sending import SendReport, merged, send_batch
+from delivery.sending import LEASE, URGENT_LEASE, SendReport, merged, send_batch
 from delivery.types import LANES, Delivery, Lane, Prepared
 from profiles.feedback import FeedbackRow
 
@@ -70,6 +70,7 @@ def _round(services: Services, lanes: Sequence[Lane], limit: int, stop: threadin
         limit=limit,
         clock=services.clock,
         threads=services.settings.send_threads,
+        lease=URGENT_LEASE if lanes[0] in URGENT else LEASE,
         stop=stop,
         guard=guard_of(services),
         breaker=_breaker(services, urgent=lanes[0] in URGENT),

@@ -2,12 +2,14 @@
 
 An alert never waits behind digests: its thread has its own connection and its own messages in flight,
 looks four times a second, and is woken at once by whoever has put something urgent into the outbox of
-this process. It plans nothing. Called by ``mycity serve``, ``scheduler`` and ``worker``.
+this process. Every few seconds it takes back what a dead sender held, so that a worker started alone is
+enough. It plans nothing. Called by ``mycity serve``, ``scheduler`` and ``worker``.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from weakref import WeakSet
 
@@ -22,6 +24,8 @@ URGENT_SECONDS = 0.25
 CALM_SECONDS = 5.0
 # Urgent rows are claimed in smaller batches, so that the first of them leaves sooner.
 _URGENT_LIMIT, _CALM_LIMIT = 100, 500
+# Pause between looks for rows whose sender died.
+_TAKE_BACK_SECONDS = 5.0
 # After an error: long enough for a locked database or a full disk to be looked at.
 _PAUSE = 2.0
 
@@ -54,6 +58,7 @@ class Worker:
         self._stop = threading.Event()
         self._woken = threading.Event()
         self._sent: dict[str, int] = {}
+        self._take_back_at = 0.0
         self._threads = [
             threading.Thread(target=self._run, args=work, name=f"{work[0]}-lanes", daemon=True)
             for work in (
@@ -103,6 +108,7 @@ class Worker:
         """Send once; 0 if nothing was due. An error is logged and must not end the thread."""
         services = self._services
         try:
+            self._take_back()
             if not services.outbox.any_due(lanes, services.clock.now()):
                 return 0
             report = send(services, limit=limit, lanes=lanes, stop=self._stop)
@@ -116,3 +122,13 @@ class Worker:
                 "sent", lanes=name, claimed=report.claimed, states=dict(report.states), lost=report.lost
             )
         return report.claimed
+
+    def _take_back(self) -> None:
+        """End leases that ran out, also where nothing else is due; the threads share the pause."""
+        tick = time.monotonic()
+        if tick < self._take_back_at:
+            return
+        self._take_back_at = tick + _TAKE_BACK_SECONDS
+        released = self._services.outbox.release_expired(self._services.clock.now())
+        if released:
+            _log.warning("taken_back", states=released)

@@ -58,7 +58,7 @@ def demo(
         made.services.close()
         return
     _say_addresses(made, base_url)
-    _serve(demo_city.run_on(made), port, timer=False)
+    _serve(demo_city.run_on(made), port, timer=False, sender=True)  # into /captured only
 
 
 def serve(
@@ -151,13 +151,16 @@ def select(
         )
 
 
-def _serve(services: Services, port: int, *, host: str = "127.0.0.1", timer: bool) -> None:
+def _serve(
+    services: Services, port: int, *, host: str = "127.0.0.1", timer: bool, sender: bool = False
+) -> None:
+    """Serve until stopped; ``sender`` runs the worker alone, without polls and plans."""
     import uvicorn
 
     from api.feed_asgi import FeedPath
     from api.web.app import create_app
 
-    stop = start_timer(services) if timer else None
+    stop = start_timer(services) if timer else Worker(services).start().stop if sender else None
     application: Any = FeedPath(services, create_app(services))
     try:
         # No access log: a personal feed's address is a secret.

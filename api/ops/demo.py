@@ -171,7 +171,9 @@ def reopen(home: Path, *, data: Path | None, city: str, now: datetime | None, ba
 
 def run_on(demo: Demo) -> Services:
     """Let the demo's clock run from where it stands, for serving."""
-    demo.services.clock = _running(demo.services.clock.now())
+    outbox = demo.services.outbox
+    # An earlier serving went further: its leases and instants must not lie in what is the future now.
+    demo.services.clock = _running(max([demo.services.clock.now(), *outbox.last_change()]))
     for name in ("ingestor", "desk"):
         demo.services.__dict__.pop(name, None)
     return demo.services

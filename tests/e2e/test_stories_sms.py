@@ -97,7 +97,7 @@ def test_an_elder_signs_up_by_text_is_told_and_stops_by_text(city: City) -> None
 
     post.text("10-08 11:00", ELDER, "TD")
     assert "已退订" in post.shown(ELDER)[-1]  # in the same minute: the clock stands
-    assert "您的母亲的公告短信已停止" in post.shown(DAUGHTER)[-1]
+    assert "不再把您的母亲的公告短信抄送给您" in post.shown(DAUGHTER)[-1]
     said = len(post.shown(ELDER)), len(post.shown(DAUGHTER))
     city.release(
         "10-08 15:00",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,8 @@ import pytest
 from api.jobs import scheduler, sending, sweeping, worker
 from api.settings import read_settings
 from api.wiring import Services, build
+from delivery.outbox_log import OutboxLog
+from delivery.sending import URGENT_LEASE
 from delivery.types import Accepted, Delivery, Message, NewDelivery, Prepared, Receipt, SmsMessage
 from feeds.kernel.db import Database
 from feeds.kernel.errors import StorageError
@@ -110,6 +114,71 @@ def test_it_looks_by_itself_and_survives_an_error(
         worker.wake()
     finally:
         running.stop()
+
+
+_DIES = """
+import sys, time
+from datetime import datetime
+from api.jobs import sending
+from api.settings import read_settings
+from api.wiring import build
+from delivery.types import Prepared, SmsMessage
+from feeds.kernel.db import Database
+from feeds.kernel.time import FixedClock
+class Hangs:
+    name = "capture"
+    def send(self, message):
+        print("in the air", flush=True)
+        time.sleep(60)
+sending.prepare = lambda _services, rows: [
+    Prepared(one, SmsMessage("", "t", {}, one.lane, 1, f"d{one.id}")) for one in rows
+]
+settings = read_settings({}, home=sys.argv[1], city="shili")
+clock = FixedClock(datetime.fromisoformat(sys.argv[3]))
+made = build(settings, clock=clock, database=Database(sys.argv[2]), demo=True, channels={"webhook": Hangs()})
+sending.send(made)
+"""
+
+
+def test_a_worker_alone_takes_up_what_a_killed_one_held(
+    services: Services, channel: Slow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9 in the middle of an emergency; nobody runs a scheduler."""
+    clock = services.clock
+    assert isinstance(clock, FixedClock)
+    monkeypatch.setattr(worker, "_TAKE_BACK_SECONDS", 0.05)
+    services.outbox.enqueue([row(number, "alert") for number in range(30)], NOW)
+    url = services.database.engine.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-c", _DIES, str(tmp_path), url, NOW.isoformat()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
+        assert victim.stdout is not None and victim.stdout.readline() == "in the air\n"
+        victim.kill()
+    held = OutboxLog(services.database).held(NOW + timedelta(seconds=70), older=timedelta(minutes=1))
+    assert held is not None and (held.count, held.since) == (30, NOW)
+    assert held.until == NOW + URGENT_LEASE <= NOW + timedelta(seconds=90)
+    running = worker.Worker(services, urgent_seconds=0.05, calm_seconds=0.05).start()
+    try:
+        assert not channel.alert.wait(0.15), "its lease still stands"
+        clock.advance(URGENT_LEASE)
+        end = time.monotonic() + 10
+        while len(channel.seen) < 30 and time.monotonic() < end:
+            time.sleep(0.02)
+    finally:
+        running.stop()
+    assert services.outbox.status(clock.now()).counts == {"webhook": {"sent": 30}}
+
+
+def test_only_urgent_leases_are_short(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    leases: dict[str, timedelta] = {}
+    real = sending.send_batch
+
+    def noted(*arguments: object, **options: object) -> object:
+        leases[options["lanes"][0]] = options["lease"]  # type: ignore[index,assignment]
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sending, "send_batch", noted)
+    sending.send(services)
+    assert leases == {"alert": URGENT_LEASE, "immediate": timedelta(minutes=10)}
 
 
 def test_the_sweeper_puts_lost_work_back(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
