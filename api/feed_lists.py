@@ -39,13 +39,14 @@ def public_list(services: Services, lang: str) -> bytes:
 
 
 def own_list(services: Services, profile: Profile, lang: str) -> bytes:
-    """Return the public feeds of the places, themes and searches that a resident follows.
+    """Return everything and the warnings, then the public feeds of the places, themes and searches followed.
 
     Their own feed is not among them: nobody knows its address but its holder.
     """
     tags = (*(f"place:{place.code}" for place in profile.places), *profile.interests)
     tags = tuple(tag for tag in tags if not (profile.discreet and tag.startswith("word:")))
-    feeds = dict.fromkeys(feed for tag in tags if (feed := _feed(services, tag)) is not None)
+    always = [PublicFeed("all"), PublicFeed("alerts")]
+    feeds = dict.fromkeys(always + [feed for tag in tags if (feed := _feed(services, tag)) is not None])
     return _written(services, (_outline(services, feed, lang) for feed in feeds), lang)
 
 

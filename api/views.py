@@ -18,6 +18,7 @@ from api.feed_links import PublicFeed as PublicFeed
 from api.wiring import Services
 from delivery.feed_files import enclosures_of
 from delivery.feed_writer import Format
+from delivery.sms_text import clip
 from delivery.types import Also, Enclosure, EntryView, FeedView
 from feeds.catalogue.notices import Notice, Revision
 from feeds.intake.sanitise import to_text
@@ -362,9 +363,20 @@ def _agency(services: Services, notice: Notice, lang: str) -> str:
     known = services.city.agencies.get(notice.content.agency_slug)
     if known and lang.startswith("en"):
         return known.label.of(lang)
-    return notice.content.agency or (known.label.of(lang) if known else "")
+    return issuer_name(services, notice, lang) or (known.label.of(lang) if known else "")
+
+
+def issuer_name(services: Services, notice: Notice, lang: str) -> str:
+    """Who says it: a warning that only names its sender's address gets the name of the issuer table."""
+    said = notice.content.agency
+    if "@" not in said:
+        return said
+    named = (said, str((notice.content.extra.get("cap") or {}).get("sender") or ""))
+    known = {f"sender:{one.lower()}" for one in named if one}
+    rows = services.city.issuers
+    return next((row.names(lang) for row in rows if known & {who.lower() for who in row.who}), said)
 
 
 def _cut(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= _SUMMARY else text[: _SUMMARY - 1] + "…"
+    return clip(text, _SUMMARY)

@@ -9,6 +9,7 @@ one everywhere. Called by ``api.jobs.alert_building`` and ``api.jobs.issuing``.
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -27,6 +28,8 @@ from delivery.wording import SAMPLE, is_chinese, one_line, readable
 Step = Literal["new", "update", "end"]
 _SUBJECT_MOST = 70
 _TITLE_MOST = {"zh": 44, "en": 64}
+# What changed has so much room beside the title of an update; the title keeps at least so much.
+_CHANGED_MOST, _TITLE_LEAST = 44, 16
 _REASON, _STOP = "\x01", "\x02"
 TEST = {"zh": "【演练】", "en": "[TEST] "}
 _HEADS = {
@@ -38,11 +41,20 @@ _NOTHING_MORE = {
     "en": {"new": "Watch for further news. ", "update": "Watch for further news. ",
            "end": "This warning is over. "},
 }  # fmt: skip
+# The clause of a title that tells people to do something: false, and dangerous, once it is over.
+_ORDER = re.compile(
+    r"\s*(?:[，,;；：—]|--)\s*(?:请|立即|立刻|马上|尽快|迅速|尽量|务必|切勿|请勿|勿|不要|不得|严禁|禁止|避免|远离|注意).*$"
+    r"|\s*(?:[,;:.—]|--)\s*(?:please |immediately )?(?:leave|evacuate|stay|keep|avoid|do not|don't|never|go"
+    r"|move|close|take|seek|boil|prepare|get|shelter|act)\b.*$",
+    re.IGNORECASE | re.DOTALL,
+)
+_SENTENCE = re.compile(r"(?<=[。！？!?；;])\s*|(?<=[a-z)\]0-9]\.)\s+")
+_GAP = re.compile(r"(?<=[。；！？，：])\s+")
 _SMS = {"new": "alert", "update": "update", "end": "cancel"}
 _WORDS = {
     "zh": {
         "do": "怎么办", "where": "范围：", "until": "有效至：", "phone": "电话：", "agency": "发布：",
-        "level": "级别：", "more": "查看完整内容和最新情况", "why": "为什么收到：",
+        "changed": "更新内容：", "more": "查看完整内容和最新情况", "why": "为什么收到：",
         "stop": "不再接收（打开后确认）",
         "test": "这是演练，不是真实预警，请勿采取行动。", "sample": "这是示例城市的内容，均为虚构。",
         "over": "此预警已解除。", "again": "这是同一条预警的再次发送。",
@@ -50,7 +62,7 @@ _WORDS = {
     "en": {
         "do": "What to do", "where": "Area: ", "until": "Until: ", "phone": "Phone: ",
         "agency": "Issued by: ",
-        "level": "Level: ", "more": "Full text and latest state", "why": "Why you get this: ",
+        "changed": "What changed: ", "more": "Full text and latest state", "why": "Why you get this: ",
         "stop": "Stop these mails (asks before it acts)",
         "test": "This is a test, not a real warning. Do not act on it.",
         "sample": "This city is invented: everything in it is for demonstration only.",
@@ -68,7 +80,7 @@ class AlertText:
         text_lang: Of title and text, where it is another language; else ``""``.
         advice: What to do; paragraphs separated by line breaks.
         areas: Names of the places, in one line.
-        note: Why it is over, at its end.
+        note: Why it is over, at its end; what changed, in an update.
         url: Absolute address of the notice's page.
         link: The one registered link of short messages, or ``""``.
         again: It is sent once more, because nobody knows whether the first one arrived.
@@ -188,19 +200,72 @@ def _sms(alert: AlertText) -> tuple[str, dict[str, str], str]:
     name = f"{_SMS[alert.step]}-{lang}"
     head = f"【{clean(alert.signature)}】" + (SAMPLE if alert.sample else "")
     title = clip(_title(alert), _TITLE_MOST[lang])
+    if alert.step == "update" and alert.note:
+        title = _beside(
+            title, alert, lang, DOUBLE - units(head + TEMPLATES[name].format(title="", note="", link=""))
+        )
     around = units(head + TEMPLATES[name].format(title=title, note="", link=""))
-    said = clean(alert.note if alert.step == "end" else alert.advice or alert.text).rstrip("。.;；")
+    said = _said(alert, lang)
     # A phone that the advice names anyway is not said twice.
     for tail in (_tail(replace(alert, phone=""), lang), _tail(alert, lang)):
         room = DOUBLE - around - units(tail) - 4
-        advice = clip(said, room) if said and room > 8 else ""
+        advice = _whole(said, room) if said and room > 8 else ""
         if alert.phone and clean(alert.phone) in advice:
             break
     stop = "。" if lang == "zh" else ". "
     # Providers refuse an empty parameter, so something is always said.
-    note = "".join(f"{part}{stop}" for part in (advice, tail) if part) or _NOTHING_MORE[lang][alert.step]
+    parts = (f"{part}{' ' if lang == 'en' else ''}" if part.endswith("…") else f"{part}{stop}"
+             for part in (advice, tail) if part)  # fmt: skip
+    note = _GAP.sub("", "".join(parts)) or _NOTHING_MORE[lang][alert.step]
     params = {"title": title, "note": note}
     return name, params, head + TEMPLATES[name].format(link="", **params)
+
+
+def _beside(title: str, alert: AlertText, lang: str, room: int) -> str:
+    """A title that leaves room for what changed: who gets an update was told the rest before."""
+    changed = min(units(_joined([alert.note], lang)), _CHANGED_MOST)
+    left = room - units(_tail(alert, lang)) - changed - 6
+    if units(title) <= left:
+        return title
+    return clip(calm_title(title), max(left, _TITLE_LEAST))
+
+
+def _said(alert: AlertText, lang: str) -> str:
+    """What there is to say between the title and the end: first what changed, or why it is over."""
+    if alert.step == "end":
+        return _joined([alert.note], lang)
+    changed = [alert.note] if alert.step == "update" else []
+    return _joined([*changed, *(alert.advice or alert.text).splitlines()], lang)
+
+
+def _joined(lines: list[str], lang: str) -> str:
+    """Lines as sentences after one another, without the last one's stop."""
+    bare = [line for line in (clean(readable(one)).rstrip("。.;；") for one in lines) if line]
+    return ("。" if lang == "zh" else ". ").join(bare)
+
+
+def _whole(said: str, room: int) -> str:
+    """As many whole sentences as there is room for; cut only where not even the first fits."""
+    if units(said) <= room:
+        return said
+    kept = ""
+    for part in _SENTENCE.split(said):
+        longer = f"{kept}{'' if not kept or kept[-1] in '。！？；' else ' '}{part}"
+        if units(longer.rstrip("。.;；")) > room:
+            break
+        kept = longer
+    return kept.rstrip("。.;； ") or clip(said, room)
+
+
+def calm_title(title: str) -> str:
+    """A title without its order (``…，请立即撤离``): what happened, for when it is over.
+
+    >>> calm_title("汀阳区燃气泄漏，请立即撤离")
+    '汀阳区燃气泄漏'
+    >>> calm_title("Gas leak in Tingyang District: leave now")
+    'Gas leak in Tingyang District'
+    """
+    return _ORDER.sub("", title) or title
 
 
 def _tail(alert: AlertText, lang: str) -> str:
@@ -213,12 +278,15 @@ def _tail(alert: AlertText, lang: str) -> str:
         )
     if phone := clean(alert.phone)[:24]:
         parts.append(f"电话{phone}" if lang == "zh" else f"call {phone}")
-    return ("，" if lang == "zh" else ", ").join(parts)
+    said = ("，" if lang == "zh" else ", ").join(parts)
+    return said[:1].upper() + said[1:]
 
 
 def _title(alert: AlertText) -> str:
     lang = _language(alert.lang)
     title = one_line(alert.title).removeprefix(SAMPLE).rstrip("。.;；")
+    if alert.step == "end":
+        title = calm_title(title)
     return (TEST[lang] if alert.test else "") + clean(title)
 
 
@@ -232,6 +300,10 @@ def _form(alert: AlertText) -> _Form:
     head = _HEADS[lang][alert.step]
     mark = (TEST[lang] if alert.test else "") + (SAMPLE if alert.sample else "")
     title = one_line(alert.title).removeprefix(SAMPLE)
+    if alert.step == "end":
+        # Nothing of what people were told to do, and no level, stands in an all-clear.
+        title = calm_title(title)
+        alert = replace(alert, text="", advice="", level="")
     context = {
         "alert": alert, "lang": alert.lang, "label": _WORDS[lang], "head": head, "mark": mark,
         "title": title, "reason": _REASON, "stop": _STOP, "sample_mark": SAMPLE,

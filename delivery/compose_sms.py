@@ -37,16 +37,13 @@ _DIGESTS: Mapping[str, str] = {
     "digest-zh-3": "今天{count}条与您有关：①{item1}；②{item2}；③{item3}。拒收请回复R{link}",
     "digest-zh-4": "今天{count}条与您有关：①{item1}；②{item2}；③{item3}；④{item4}。拒收请回复R{link}",
     "some-zh-2": "今天{count}条与您有关：①{item1}；②{item2}。其余见“我的页面”。拒收请回复R{link}",
-    "some-zh-3": (
-        "今天{count}条与您有关：①{item1}；②{item2}；③{item3}。其余见“我的页面”。拒收请回复R{link}"
-    ),
+    "some-zh-3": ("今天{count}条与您有关：①{item1}；②{item2}；③{item3}。其余见“我的页面”。拒收请回复R{link}"),
     "some-zh-4": (
-        "今天{count}条与您有关：①{item1}；②{item2}；③{item3}；④{item4}。"
-        "其余见“我的页面”。拒收请回复R{link}"
+        "今天{count}条与您有关：①{item1}；②{item2}；③{item3}；④{item4}。其余见“我的页面”。拒收请回复R{link}"
     ),
     "discreet-en": "An update on something you follow. Reply R to stop{link}",
     "digest-en-1": "{item1}. Reply R to stop{link}",
-    "first-en": "{count} for you today, the first: {item1}. More on your page. Reply R to stop{link}",
+    "first-en": "1 of {count} for you, rest online: {item1}. Reply R to stop{link}",
     "digest-en-2": "{count} for you today: (1) {item1}; (2) {item2}. Reply R to stop{link}",
     "digest-en-3": "{count} for you today: (1) {item1}; (2) {item2}; (3) {item3}. Reply R to stop{link}",
     "digest-en-4": (

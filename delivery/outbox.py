@@ -42,7 +42,7 @@ EVERYTHING = ""
 URGENT: tuple[Lane, ...] = LANES[:2]
 # Seconds after which a run is looked at again: while it is planned it may grow.
 _LOOK_AGAIN = 1.0
-_RETRYABLE: tuple[DeliveryState, ...] = ("failed", "unknown", "expired", "cancelled")
+RETRYABLE: tuple[DeliveryState, ...] = ("failed", "unknown", "expired", "cancelled")
 # What failed earlier than so is not queued again unless somebody names it.
 _LATELY = timedelta(days=1)
 _WAITS = delivery.c.state.in_(("queued", "held"))
@@ -220,7 +220,7 @@ class OutboxStore:
         """End waiting rows whose time is over, also of channels that are switched off; returns how many."""
         # Also of rows that are put off to a later hour: nobody would claim them before.
         old = "SELECT id FROM delivery WHERE state = 'queued' AND lane = ? AND expires_at <= ? LIMIT ?"
-        held = f"SELECT id FROM delivery WHERE {_IS_HELD} AND expires_at <= ? LIMIT ?"
+        held = f"SELECT id FROM delivery WHERE {_IS_HELD} AND expires_at <= ? LIMIT ?"  # noqa: S608
         instant, count = to_micros(now), 0
         with self._database.read() as connection:  # the look takes long where many wait; nobody waits for it
             found: list[tuple[int]] = quick_rows(connection, held, [instant, limit])
@@ -327,7 +327,7 @@ class OutboxStore:
             delivery.c.created_at > at - _LATELY,
         )  # fmt: skip
         named = base.values(expires_at=_later(delivery.c.expires_at, expires_at)).where(
-            delivery.c.state.in_(_RETRYABLE)
+            delivery.c.state.in_(RETRYABLE)
         )
         with self._database.write() as connection:
             if ids is None:
@@ -338,7 +338,7 @@ class OutboxStore:
             )
 
     def cancel(self, ids: Collection[int] | None, at: datetime, *, channel: str = EVERYTHING) -> int:
-        """Turn rows that wait, also for a person, into ``cancelled``: the given ones, or all (of one channel).
+        """Turn rows that wait, also held ones, into ``cancelled``: the given ones, or all (of one channel).
 
         Rows already claimed are on their way and stay as they are.
         """

@@ -1,7 +1,8 @@
 """The last look before a message goes out: does the person still want it here, and is the hour right?
 
-Asked at the claim, for a batch at once. Immediate messages keep half an hour's distance. Alerts and confirmations pass quiet hours and holidays, but not an
-address that was found dead. Copies for relatives are judged by whoever prepares them. It never writes.
+Asked at the claim, for a batch at once. Immediate messages keep half an hour's distance from other pushes.
+Alerts and confirmations pass quiet hours and holidays, but not an address that was found dead. Copies for
+relatives are judged by whoever prepares them. It never writes.
 Called by ``delivery.outbox_claim`` through ``OutboxStore.claim``.
 """
 

@@ -1,8 +1,8 @@
 """Who may run a job now: one row a job, so that two schedulers on one database take turns.
 
 A lease is short and ends by itself; a holder that lives renews all of its own, between its turns and while
-a job runs, however long that takes. So a dead holder is noticed after one lease. It reads no clock and runs nothing. Called by
-``api.jobs.scheduler``.
+a job runs, however long that takes. So a dead holder is noticed after one lease. It reads no clock and runs
+nothing. Called by ``api.jobs.scheduler``.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class OutboxLog:
         return found
 
     def held(self, now: datetime, *, older: timedelta = HELD_LATE) -> Held | None:
-        """Rows in a sender's hands that have been due for longer than ``older``; ``None`` if there are none."""
+        """Rows in a sender's hands that have been due for longer than ``older``, or ``None``."""
         query = (
             "SELECT count(*), min(changed_at), max(lease_until) FROM delivery "
             "WHERE state = 'leased' AND due_at <= ?"

@@ -46,14 +46,14 @@ from feeds.kernel.errors import StorageError
 from feeds.kernel.time import Clock
 
 LEASE = timedelta(minutes=10)
-# Of alerts and confirmations: what a dead sender held goes out again after this long at the latest. Half of it
-# is its margin, longer than a database may keep a writer waiting; what is in the air renews its own.
+# Of alerts and confirmations: what a dead sender held goes out again after this long at the latest. Half
+# of it is its margin, longer than a database may keep a writer waiting; what is in the air renews its own.
 URGENT_LEASE = timedelta(seconds=75)
 # Messages handed over whose result is not written yet, at most.
 IN_FLIGHT = 32
 # Rows that are prepared together.
 PREPARED = 100
-# Nothing is begun in the last part of a lease. What is in the air then holds on to its row until it has landed.
+# Nothing is begun in the last part of a lease. What is in the air then holds on to its row until it lands.
 _MARGIN = timedelta(minutes=3)
 _LINGER = 0.005
 _ADDRESS = re.compile(r"[^\s<>@:;,'\"]+@|\+?\d{7,15}")

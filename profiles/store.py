@@ -77,9 +77,7 @@ class ProfileStore:
             NotFoundError: If there is none.
         """
         with self._db.write() as connection:
-            if (
-                connection.dialect.name == "postgresql"
-            ):  # in the order of planning and the ledger: no deadlock
+            if connection.dialect.name == "postgresql":  # in the order of planning: no deadlock
                 run_plain(connection, "LOCK TABLE edition IN ROW EXCLUSIVE MODE")
             # Whoever is just writing about them is awaited, so that no row comes after the others are gone.
             connection.execute(select(profile.c.id).where(profile.c.id == profile_id).with_for_update())

@@ -7,6 +7,7 @@ rows of the kind ``alert``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -15,7 +16,7 @@ from api.jobs.alert_stage import keys_now
 from api.jobs.building import message_for, message_id, sender, with_return_path
 from api.jobs.concerned import Circle, circle_of, reasons_for
 from api.jobs.recipients import Recipient, recipients
-from api.views import entry_view
+from api.views import entry_view, issuer_name
 from api.wiring import Services
 from delivery.compose_alert import AlertText, Step, compose_alert_mail, compose_alert_sms
 from delivery.errors import DeliveryError, SuppressedError
@@ -29,6 +30,8 @@ from profiles.match import kinship
 from profiles.reasons import PLACE_LABELS, sentence
 from profiles.tokens import LinkTarget, derived_secret
 from profiles.types import Profile, Reason
+
+_COLOUR = re.compile(r"（.色）")
 
 
 def make(services: Services, rows: Sequence[Delivery]) -> list[Prepared]:
@@ -62,8 +65,19 @@ def alert_text(
     step: Step,
     again: bool = False,
     test: bool = False,
+    changed: str | None = None,
 ) -> AlertText:
-    """Say a warning the way its readers see it, in the words of one language."""
+    """Say a warning the way its readers see it, in the words of one language.
+
+    Args:
+        services: The joined parts.
+        notice: The warning in its own language.
+        lang: Of the words around it.
+        step: First alert, update or end.
+        again: It is sent once more.
+        test: It is a test.
+        changed: What an update changes, before it is stored; default: what its revision says.
+    """
     chinese = is_chinese(lang)
     cap: Mapping[str, Any] = notice.content.extra.get("cap") or {}
     content = notice.content
@@ -75,6 +89,9 @@ def alert_text(
     levels = [str(cap.get(name) or "Unknown") for name in ("severity", "urgency", "certainty")]
     agency = services.city.agencies.get(content.agency_slug)
     advice = str(cap.get("instruction") or "")
+    level = "" if set(levels) == {"Unknown"} else levels_sentence(*levels, chinese=chinese)
+    if cap.get("own"):
+        level = _COLOUR.sub("", level)  # colours belong to the weather service's warnings
     return AlertText(
         step=step,
         lang=lang,
@@ -86,19 +103,32 @@ def alert_text(
         timezone=services.zone.key,
         advice=advice,
         areas=areas,
-        level=""
-        if set(levels) == {"Unknown"}
-        else levels_sentence(levels[0], levels[1], levels[2], chinese=chinese),
+        level=level,
         until=content.expires,
-        agency=agency.label.of(lang) if agency else content.agency,
+        agency=agency.label.of(lang) if agency else _issuer(services, notice, lang),
         phone=content.phone,
-        note=notice.reason if step == "end" else "",
+        note=_note(services, notice, step, cap) if changed is None else changed,
         link=services.settings.sms_link,
         text_lang=content.lang if is_chinese(content.lang) != chinese else "",
         sample=bool(services.city.sample_mark),
         again=again,
         test=test,
     )
+
+
+def _note(services: Services, notice: Notice, step: Step, cap: Mapping[str, Any]) -> str:
+    """Why it is over, or what somebody at the desk said that an update changes."""
+    if step != "update" or not cap.get("own"):
+        return notice.reason if step == "end" else ""
+    major = services.notices.last_major([notice.id], upto={notice.id: notice.revision}).get(notice.id)
+    return major.note if major else ""
+
+
+def _issuer(services: Services, notice: Notice, lang: str) -> str:
+    """Who issued it: what the message says, else the name that the issuer table gives its sender."""
+    sender_of = str((notice.content.extra.get("cap") or {}).get("sender") or "")
+    content = notice.content if notice.content.agency else replace(notice.content, agency=sender_of)
+    return issuer_name(services, replace(notice, content=content), lang)
 
 
 def _prepared(

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import structlog
 
-from api.jobs.alert_stage import USEFUL_FOR, Family, Stage, families, plan_of, stage_of
+from api.jobs.alert_stage import ARCHIVE_AGE, USEFUL_FOR, Family, Stage, families, plan_of, stage_of
 from api.jobs.concerned import reasons_for, version_for
 from api.jobs.sending import URGENT, send
 from api.jobs.worker import wake
 from api.wiring import Services
 from delivery.alert_outbox import AlertPlan
+from feeds.catalogue.notices import Notice
 from feeds.intake.parsers.cap import is_linked, parse_cap
 from feeds.intake.sources import Source
 from feeds.intake.types import Fetched, IngestReport
@@ -59,6 +60,7 @@ class AlertReport:
         conflicts: Editions that lost against another writer twice; the next run makes them.
         broken: Warnings that could not be told because of an error of ours; it is logged.
         unplaced: Ids of emergencies of which nobody can tell where they hold; nobody was told.
+        stale: Ids of emergencies without an end that were old news when they came; nobody was told.
         told: Notice id → people who got an edition of its warning (in any language).
     """
 
@@ -69,6 +71,7 @@ class AlertReport:
     conflicts: int = 0
     broken: int = 0
     unplaced: list[int] = field(default_factory=list)
+    stale: list[int] = field(default_factory=list)
     told: Counter[int] = field(default_factory=Counter)
 
 
@@ -146,6 +149,9 @@ def _plan(services: Services, family: Family, report: AlertReport, now: datetime
     stage = stage_of(services, family, now)
     if stage is None:
         return []
+    if stage.circle is not None and not stage.begun and all(map(_was_old, stage.versions)):
+        report.stale.extend(one.id for one in stage.versions)
+        return []
     if stage.begun:
         # What was not sent yet need not be sent and then corrected.
         keys = list(stage.keys.values())
@@ -156,6 +162,14 @@ def _plan(services: Services, family: Family, report: AlertReport, now: datetime
     telling = _Telling(services, stage, plan_of(services, stage, now, channels_of(services)), report, now)
     telling.queue()
     return [telling]
+
+
+def _was_old(notice: Notice) -> bool:
+    """Whether a message without an end was old news already when it came: the rule of a first poll."""
+    content = notice.content
+    if content.expires is not None or content.published is None or "cap" not in content.extra:
+        return False
+    return notice.created_at - content.published > ARCHIVE_AGE
 
 
 def _send_all(services: Services, report: AlertReport) -> None:

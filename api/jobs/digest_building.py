@@ -77,8 +77,9 @@ def _fixed(services: Services, rows: Sequence[Delivery]) -> list[_Chosen]:
         own = [editions[n] for n in row.recipe.get("editions", ()) if n in editions]
         own.sort(key=lambda edition: (edition.made_at, edition.id))
         carried = dict(row.notices)
-        picks = [pick for pick in each_once(own) if pick.notice_id in carried]
-        chosen.append(_Chosen(row, picks, carried))
+        offered = each_once(own)
+        picks = [pick for pick in offered if pick.notice_id in carried]
+        chosen.append(_Chosen(row, _placed(picks, offered, row.recipe.get("instead", ())), carried))
     return chosen
 
 
@@ -99,6 +100,7 @@ def _choose(
     now = services.clock.now()
     carried = CarriedStore(services.database).pairs([row.profile_id for row in rows], list(notices), now)
     muted = _Muted(services)
+    first_of = services.notices.languages(notices)
     chosen = []
     for row, own, picks in zip(rows, editions, offered, strict=True):
         reader = (row.profile_id, row.channel, copy_of(row.dedupe_key))
@@ -113,6 +115,8 @@ def _choose(
             and (pick.notice_id, pick.revision) not in before
         ]
         kept = [p for p in fresh if not muted.hides(people[row.id].profile, notices[p.notice_id])]
+        kept, instead = _one_language(kept, notices, first_of, people[row.id].profile.lang)
+        kept = _placed(kept, picks, instead)
         revisions = {pick.notice_id: notices[pick.notice_id].revision for pick in kept}
         before.update(revisions.items())  # two digests of one reader may stand in one batch
         before.update((pick.notice_id, pick.revision) for pick in kept)
@@ -120,8 +124,42 @@ def _choose(
             "editions": [edition.id for edition in own],
             "template": TEMPLATE_VERSION,
         }
+        if instead:
+            recipe["instead"] = instead
         chosen.append(_Chosen(row, kept, revisions, recipe, "muted" if fresh else "empty"))
     return chosen
+
+
+def _one_language(
+    picks: Sequence[Pick], notices: Mapping[int, Notice], first_of: Mapping[int, int], lang: str
+) -> tuple[list[Pick], list[list[int]]]:
+    """Keep one of the versions of a notice: the one in the reader's language, else the better ranked.
+
+    Returns:
+        The picks, and who takes whose place: (kept, left out).
+    """
+    kept: dict[int, Pick] = {}  # first version's id (else its own) → the pick kept of it
+    best: dict[int, int] = {}
+    for pick in picks:
+        family = first_of.get(pick.notice_id, pick.notice_id)
+        best.setdefault(family, pick.notice_id)
+        held = kept.setdefault(family, pick)
+        if not _reads(notices[held.notice_id], lang) and _reads(notices[pick.notice_id], lang):
+            kept[family] = pick
+    instead = [[one.notice_id, best[key]] for key, one in kept.items() if one.notice_id != best[key]]
+    return list(kept.values()), instead
+
+
+def _reads(notice: Notice, lang: str) -> bool:
+    """Whether a notice is in a language; the scripts of one count as one."""
+    return notice.content.lang.lower().split("-")[0] == lang.lower().split("-")[0]
+
+
+def _placed(picks: Iterable[Pick], offered: Sequence[Pick], instead: Iterable[Sequence[int]]) -> list[Pick]:
+    """Picks in the order offered, each that stands for another version in that one's place."""
+    place = {pick.notice_id: number for number, pick in enumerate(offered)}
+    place |= {own: place[other] for own, other in instead if other in place}
+    return sorted(picks, key=lambda pick: place[pick.notice_id])
 
 
 class _Muted:

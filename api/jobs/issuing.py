@@ -8,6 +8,7 @@ test goes to staff's own addresses, never to residents, and is stored nowhere. T
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from api.jobs.alerts import CHANNELS
 from api.jobs.building import sender
 from api.jobs.concerned import circle_of
 from api.wiring import Services
-from delivery.compose_alert import compose_alert_mail, compose_alert_sms
+from delivery.compose_alert import Step, compose_alert_mail, compose_alert_sms
 from delivery.errors import DeliveryError
 from feeds.catalogue.alert_templates import AlertTemplate, fill
 from feeds.catalogue.issuers import authorised
@@ -41,6 +42,9 @@ DUTY = "duty"
 #: Estimates below this say nothing but that.
 FEW = 20
 LANGS = ("zh", "en")
+#: What an update says in English where nobody wrote it.
+UPDATED_EN = "Area, end or advice changed; see below"
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +96,89 @@ class Estimate:
     segments: int
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What goes out in one language, as people will read it.
+
+    Attributes:
+        lang: ``zh`` or ``en``.
+        sms: The whole text; ``""`` where the city has no signature.
+        subject, mail: Of the mail.
+    """
+
+    lang: str
+    sms: str
+    subject: str
+    mail: str
+
+
 def filled(
     services: Services, template: AlertTemplate, values: Mapping[str, str], places: Sequence[str]
 ) -> dict[str, Words]:
     """Fill ready words in both languages; the places are named in each language."""
     found = {}
+    detail, english = values.get("detail", ""), values.get("detail_en", "")
     for lang in LANGS:
-        joiner = "、" if lang == "zh" else ", "
-        named = joiner.join(services.city.label(f"place:{code}", lang) for code in places)
-        slots = {**values, "place": named}
+        slots = {**values, "place": named(services, places, lang)}
+        if lang == "en":  # Chinese details are no English ones
+            slots["detail"] = english or ("" if _CHINESE.search(detail) else detail)
         found[lang] = Words(
             *(fill(label.of(lang), slots) for label in (template.title, template.body, template.instruction))
         )
     return found
+
+
+def named(services: Services, places: Sequence[str], lang: str) -> str:
+    """Places in one line."""
+    return ("、" if lang == "zh" else ", ").join(
+        services.city.label(f"place:{code}", lang) for code in places
+    )
+
+
+def places_of(services: Services, places: Sequence[str], shape: Shape | None) -> tuple[str, ...]:
+    """Codes of what was ticked and of what a drawn area touches."""
+    drawn = drawn_places([shape], services.city) if shape else ()
+    return tuple(dict.fromkeys((*places, *drawn)))
+
+
+def is_everybody(services: Services, wish: Wish) -> bool:
+    """Whether a warning of the highest level goes to the whole city: that must be meant."""
+    return wish.severity == "Extreme" and services.city.place in _codes(services, wish)
+
+
+def shown(services: Services, wish: Wish, *, changed: Mapping[str, str] | None = None) -> list[Shown]:
+    """The final texts of a wish in each of its languages.
+
+    Args:
+        services: The joined parts.
+        wish: The warning.
+        changed: For an update: language → what changed.
+    """
+    return [_shown(services, one, changed) for one in _drafts(services, wish, None)]
+
+
+def shown_of(services: Services, notice_id: int) -> list[Shown]:
+    """The final texts of a stored warning in each of its languages."""
+    return [_shown(services, one, None) for one in _family(services, notice_id).members]
+
+
+def _shown(services: Services, notice: Notice, changed: Mapping[str, str] | None) -> Shown:
+    lang = _short(notice.content.lang)
+    step: Step = "new" if changed is None else "update"
+    said = None if changed is None else changed.get(lang, "").strip()
+    alert = alert_text(services, notice, lang=notice.content.lang, step=step, changed=said)
+    text = compose_alert_sms(alert, to="+8613800000000", out_id="").text if alert.signature else ""
+    mail = compose_alert_mail(
+        alert, reason="", unsubscribe_url="", to="x@example.org", sender=sender(services),
+        message_id="<preview@example.org>", date=services.clock.now(),
+    )  # fmt: skip
+    return Shown(lang, text, mail.subject, mail.text)
+
+
+def may_release(services: Services, notice_id: int, actor: Actor) -> bool:
+    """Whether somebody may release a waiting warning as its second person."""
+    hands = {row["actor"] for row in services.audit.of(notice_id) if row["action"] in _HANDS}
+    return "editor" in actor.roles and actor.label not in hands
 
 
 def read_shape(text: str) -> Shape | None:
@@ -139,12 +213,16 @@ def check(services: Services, wish: Wish) -> None:
     Raises:
         UsageError: One sentence.
     """
-    if not wish.words.get("zh", Words()).title.strip():
-        raise UsageError("A warning needs a Chinese title; residents who read no other language get it.")
-    if any(len(one.title) > 120 for one in wish.words.values()):
-        raise UsageError("The title is too long; shorten it to 120 characters.")
     if not _codes(services, wish):
         raise UsageError("Tick at least one place, or draw an area that lies in the city.")
+    if not wish.words.get("zh", Words()).title.strip():
+        raise UsageError("A warning needs a Chinese title; residents who read no other language get it.")
+    if not _says(wish.words["zh"]):
+        raise UsageError("Say what happened; a warning without a text is not sent.")
+    if any(one.title.strip() and not _says(one) for one in wish.words.values()):
+        raise UsageError("The English warning says nothing below its title; fill it in, or empty its title.")
+    if any(len(one.title) > 120 for one in wish.words.values()):
+        raise UsageError("The title is too long; shorten it to 120 characters.")
     if not 0 < wish.hours <= 168:
         raise UsageError("A warning lasts more than 0 and at most 168 hours.")
     for code in wish.places:
@@ -239,8 +317,13 @@ def unsigned(services: Services, notice_id: int) -> bool:
     return flagged
 
 
-def amend(services: Services, notice_id: int, wish: Wish, note: str, actor: Actor) -> Notice:
+def amend(
+    services: Services, notice_id: int, wish: Wish, note: str, actor: Actor, *, note_en: str = ""
+) -> Notice:
     """Update a warning: those who were told and those it concerns now hear of it (the caller tells them).
+
+    Both languages say what changed, each in its own note; without ``note_en`` the English one says only
+    that it was updated.
 
     Raises:
         UsageError: If it is not public, something is missing, or there is no note.
@@ -256,7 +339,8 @@ def amend(services: Services, notice_id: int, wish: Wish, note: str, actor: Acto
             if one.state == "released":
                 services.notices.set_state(one.id, "superseded", at=services.clock.now(), frm=("released",))
             continue
-        services.desk.correct(one.id, new.content, major=True, note=note, actor=actor, tags=new.tags)
+        said = note if _short(one.content.lang) == "zh" or not note.strip() else note_en.strip() or UPDATED_EN
+        services.desk.correct(one.id, new.content, major=True, note=said, actor=actor, tags=new.tags)
     return services.notices.get(notice_id)
 
 
@@ -357,7 +441,7 @@ def wish_of(services: Services, notice_id: int) -> Wish:
             one.content.title.removeprefix(services.city.sample_mark),
             one.content.summary, str(_cap(one).get("instruction") or ""),
         )
-        for one in family.members if one.state == "released"
+        for one in family.members if one.state in ("released", "in_review")
     }  # fmt: skip
     return Wish(
         template=str(cap.get("template") or ""),
@@ -497,8 +581,12 @@ def _areas(services: Services, wish: Wish, codes: Sequence[str], lang: str) -> l
 
 
 def _codes(services: Services, wish: Wish) -> tuple[str, ...]:
-    drawn = drawn_places([wish.shape], services.city) if wish.shape else ()
-    return tuple(dict.fromkeys((*wish.places, *drawn)))
+    return places_of(services, wish.places, wish.shape)
+
+
+def _says(words: Words) -> bool:
+    """Whether anything stands below the title; a line that ends in a colon says nothing."""
+    return any(line.strip() and line.strip()[-1] not in "：:" for line in words.body.splitlines())
 
 
 def _event(services: Services, wish: Wish) -> str:

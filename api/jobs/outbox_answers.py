@@ -8,6 +8,7 @@ the desk's outbox page.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,35 @@ FEW = 20
 _MOST = 200
 #: Who asks on the command line.
 OPERATOR = "operator"
+
+# What the inner rooms write at a row → its name here, and the words for it.
+_WHY = (
+    (r"Its time is over\.", "late", "its time was over before it could go out"),
+    (r"The sender ended before it could report\.", "sender", "the sender ended before it could report"),
+    (r"empty", "empty", "there was nothing new for the reader"),
+    (r"muted", "muted", "the reader muted all of it"),
+    (r"confirmed", "confirmed", "it was confirmed already"),
+    (r"over", "over", "its time was over"),
+    (r"outdated", "outdated", "a newer warning replaced it"),
+    (r"paused", "paused", "the reader paused messages"),
+    (r"The address is suppressed \(bounced\)\.", "bounced", "mails to the address came back"),
+    (r"The address is suppressed \(complained\)\.", "complained", "the recipient called it spam"),
+    (r"The address is suppressed \(opted_out\)\.", "opted_out", "the recipient wants nothing more"),
+    (r"The address is suppressed \(.*\)\.", "suppressed", "the address must not be written to"),
+    (r"The channel \w+ was stopped\.", "stopped", "the reader stopped this channel"),
+    (r"The address was replaced and is not confirmed\.", "replaced", "the new address is not confirmed yet"),
+    (r"The run waits for a person .*", "waits", "its run waits for a person"),
+)
+
+
+def why_of(error: str) -> str:
+    """Name why a delivery stands where it does; ``""`` where only the provider's own words tell."""
+    return next((name for pattern, name, _ in _WHY if re.fullmatch(pattern, error)), "")
+
+
+def why_text(error: str) -> str:
+    """Say it in English; what a provider answered stays as it is."""
+    return next((said for pattern, _, said in _WHY if re.fullmatch(pattern, error)), error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ def act(
         )
     if channel and channel not in services.channels:
         raise UsageError(f"There is no channel {channel!r}; choose from {', '.join(services.channels)}.")
+    if do == "pause" and not reason.strip():
+        raise UsageError("Say why sending is stopped; your colleagues read it.")
     outbox, now, count = services.outbox, services.clock.now(), 0
     if do == "pause":
         outbox.pause(now, reason[:200], channel)

@@ -7,7 +7,7 @@ resident's pages, the API, ``mycity digests why`` and ``mycity profiles show``; 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from api.wiring import Services
@@ -21,6 +21,8 @@ from profiles.types import Subscription
 _CAPTURE = "capture"
 # Channels whose address is a contact; the others keep theirs in places of their own.
 _ADDRESSED = ("email", "sms")
+# The first picks are made while somebody joins, just before the channel is switched on.
+_JOINED = timedelta(hours=1)
 
 #: code → (Chinese, English); ``{when}`` is the instant that belongs to it, ``{next}`` when the next comes.
 SENTENCES: dict[str, tuple[str, str]] = {
@@ -68,6 +70,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "muted": ("仅有的内容是您屏蔽的。", "All there was is what you muted."),
     "nothing_new": ("没有与您有关的新公告；没有内容就不发送。",
                     "Nothing new that concerns you; we never send an empty message."),
+    "joined": (
+        "您加入时已看到当时的公告，那些不再另行发送；此后还没有与您有关的新公告。",
+        "You saw these when you joined, so they are not sent again; nothing that concerns you is newer.",
+    ),
     "not_yet": ("还没到第一次发送的时间。", "The first one is not due yet."),
 }  # fmt: skip
 _NEXT = ("下一次：{next}。", "Next: {next}.")
@@ -138,7 +144,9 @@ def _last(services: Services, live: Subscription, now: datetime) -> tuple[str, d
         return ("late" if live.last_result == "late" else "rested"), None
     rows = [row for row in services.outbox.for_profile(live.profile_id) if _is_digest(row, live)]
     if not rows:
-        return "nothing_new", None
+        asked = (live.profile_id, live.created_at - _JOINED, services.clock.now())
+        kinds = {edition.kind for edition in services.editions.between_many([asked])[0]}
+        return ("joined" if kinds == {"welcome"} else "nothing_new"), None
     return _became(services, rows[-1], now)
 
 

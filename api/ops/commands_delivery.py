@@ -6,19 +6,21 @@ import json
 import secrets
 from base64 import b64encode
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
-from api.jobs.outbox_answers import FEW, what_came, who_got
+from api.jobs.outbox_answers import FEW, what_came, who_got, why_text
 from api.jobs.sweeping import sweep
 from api.ops import console
+from api.ops.doctor import held_text
 from api.wiring import Services
 from delivery.compose_sms import compose_named
+from delivery.outbox import RETRYABLE
 from delivery.outbox_log import OutboxLog
 from delivery.outbox_runs import HeldRun
-from delivery.types import MailMessage, Message, PushMessage, WebhookMessage, WechatMessage
+from delivery.types import Delivery, MailMessage, Message, PushMessage, WebhookMessage, WechatMessage
 from feeds.kernel.errors import MycityError, UsageError
 from profiles.contacts import clean_address
 
@@ -45,13 +47,19 @@ def outbox_status() -> None:
     with console.services() as services:
         now = services.clock.now()
         status, held = services.outbox.status(now), services.outbox.held_runs()
-        late = OutboxLog(services.database).oldest_due(now)
+        log = OutboxLog(services.database)
+        late, stuck = log.oldest_due(now), log.held(now)
         if console.options.json:
-            console.say("", **asdict(status), held=[asdict(one) for one in held], late=dict(late))
+            console.say(
+                "", **asdict(status), held=[asdict(one) for one in held], late=dict(late),
+                held_by_sender=stuck and asdict(stuck),
+            )  # fmt: skip
             return
         rows = [(name, state, n) for name, states in status.counts.items() for state, n in states.items()]
         console.table("Outbox 发件箱", ("channel", "state", "deliveries"), rows, "outbox")
-        if not late:
+        if stuck is not None:
+            console.say(held_text(stuck, now, services.zone))
+        elif not late:
             console.say("Nothing is late.")
         for lane, seconds in late.items():
             console.say(f"The oldest due {lane} waits {seconds:.0f} s.")
@@ -75,9 +83,34 @@ def outbox_retry(delivery_id: Annotated[int | None, typer.Argument()] = None) ->
     """Queue failed deliveries again: one, or all."""
     with console.services() as services:
         now = services.clock.now()
+        if delivery_id is not None:
+            _require_again(services.outbox.get(delivery_id), delivery_id, now)
         ids = None if delivery_id is None else [delivery_id]
         count = services.outbox.retry(ids, now, now + timedelta(hours=14))
-        console.say(f"{count} deliveries are queued again.", queued=count)
+        if delivery_id is not None and not count:
+            raise UsageError(f"Delivery {delivery_id} changed meanwhile; look at it again.")
+        said = f"{count} deliveries are queued again." if count else _NOTHING_AGAIN
+        console.say("1 delivery is queued again." if count == 1 else said, queued=count)
+
+
+_NOTHING_AGAIN = (
+    "Nothing is queued again: no delivery of the last day failed that is still of use. Name an older one by "
+    "its number; warnings always."
+)
+
+
+def _require_again(row: Delivery | None, delivery_id: int, now: datetime) -> None:
+    """Say why a delivery that was named cannot be sent again."""
+    if row is None:
+        raise UsageError(f"There is no delivery {delivery_id}; `mycity outbox who` lists their numbers.")
+    if row.state not in RETRYABLE:
+        states = f"{', '.join(RETRYABLE[:-1])} or {RETRYABLE[-1]}"
+        raise UsageError(f"Delivery {delivery_id} is {row.state}; only what is {states} can be queued again.")
+    if row.lane == "confirmation" and row.expires_at <= now:
+        raise UsageError(
+            f"Delivery {delivery_id} is a confirmation whose time is over: its code or link would not work "
+            "any more. The person asks for a new one."
+        )
 
 
 Only = Annotated[str, typer.Option(help="Only this channel, e.g. sms; without it everything.")]
@@ -164,7 +197,7 @@ def outbox_who(
             return
         if found.sums:
             rows = [
-                (one.channel, one.provider, one.state, _count(one.count), one.last_sent or "")
+                (one.channel, one.provider, one.state, _count(one.count), _local(services, one.last_sent))
                 for one in found.sums
             ]
             console.table("Sums 合计", ("channel", "through", "state", "deliveries", "last"), rows, "sums")
@@ -181,13 +214,17 @@ def outbox_who(
                     one.channel,
                     one.provider,
                     one.state,
-                    one.sent_at or "",
-                    one.error,
+                    _local(services, one.sent_at),
+                    why_text(one.error),
                 )
                 for one in found.lines
             ]
             columns = ("delivery", "profile", "to", "channel", "through", "state", "sent", "why")
             console.table("Deliveries 投递", columns, shown, "lines")
+
+
+def _local(services: Services, instant: datetime | None) -> str:
+    return "" if instant is None else f"{instant.astimezone(services.zone):%Y-%m-%d %H:%M:%S}"
 
 
 def _count(number: int) -> str:

@@ -45,6 +45,7 @@ def digests_send(limit: Annotated[int, typer.Option(min=1)] = 500) -> None:
     """Send what is due."""
     with console.services() as services:
         report = send(services, limit=limit)
+        RunStore(services.database).complete_due(services.clock.now())  # also what had nothing to say is done
         states = (
             ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
             or "nothing was due"

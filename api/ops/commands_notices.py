@@ -183,6 +183,8 @@ def _why_nobody(services: Services, notice: Notice, told: AlertReport) -> str:
         return "nobody: it is withdrawn, and nobody had been told"
     if notice.state != "released":
         return f"nobody: it is not public ({notice.state})"
+    if notice.id in told.stale:
+        return "nobody: it was sent more than a day ago and names no end; ask its issuer for a new one"
     if notice.id in told.unplaced:
         return "nobody: it names no place of this city"
     if notice.priority == "mandatory":

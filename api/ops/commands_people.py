@@ -17,6 +17,11 @@ from api.wiring import Services
 from feeds.kernel.errors import UsageError
 from profiles.types import FollowedPlace, Profile
 
+_FIRST = (
+    "An address must be confirmed before anything real goes to it (by the message we send, or with `mycity "
+    "profiles verify {} CHANNEL`); the first picks are on the page at once and never go by mail or SMS."
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
@@ -66,7 +71,8 @@ def new(
         address = f"{services.settings.base_url}/f/{joined.feed_token}"
         console.say(
             f"Profile {joined.profile.id}. Shown only now:\n  feed   {address}.rss  (.atom, .json)\n"
-            f"  manage {services.settings.base_url}/me/enter/{joined.manage_secret}",
+            f"  manage {services.settings.base_url}/me/enter/{joined.manage_secret}"
+            + (f"\n{_FIRST.format(joined.profile.id)}" if email or phone else ""),
             profile=joined.profile.id,
             feed=f"{address}.rss",
             feed_token=joined.feed_token,
@@ -85,7 +91,15 @@ def list_(limit: Annotated[int, typer.Option(min=1)] = 50) -> None:
             ]
             if len(rows) >= limit:
                 break
-        console.table("Profiles 画像", ("id", "roles", "places", "interests"), rows[:limit], "profiles")
+        names, total = ("id", "roles", "places", "interests"), services.profiles.count()
+        if console.options.json:
+            console.say(
+                "", profiles=[dict(zip(names, row, strict=True)) for row in rows[:limit]], total=total
+            )
+            return
+        console.table("Profiles 画像", names, rows[:limit], "profiles")
+        if total > limit:
+            console.say(f"{limit} of {total}; --limit N shows more.")
 
 
 def show(profile_id: int, limit: Annotated[int, typer.Option(min=1, max=50)] = 10) -> None:

@@ -125,6 +125,10 @@ def doctor_() -> None:
     findings = doctor.examine(read_settings())
     rows = [(item.name, item.status, item.message) for item in findings]
     console.table("Doctor 体检", ("check", "status", "message"), rows, "checks")
+    if not console.options.json:
+        for item in findings:
+            if item.line:
+                console.say(item.line)  # outside the table, which would break it
     if any(item.status == "bad" for item in findings):
         raise typer.Exit(1)
 

@@ -5,20 +5,26 @@ Reads only; changes nothing. Called by ``mycity doctor``.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.mailing import mail_gaps
 from api.settings import Settings
+from delivery.channels.email import parse_smtp_url
+from delivery.mail_domains import parse_rates, parse_warmup
+from delivery.mime import sender_address
 from delivery.outbox import OutboxStore
+from delivery.outbox_log import Held, OutboxLog
 from feeds.catalogue.city_files import load_city
 from feeds.catalogue.store import NoticeStore
 from feeds.intake.health import health
@@ -39,6 +45,7 @@ class Finding:
     name: str
     status: Status
     message: str
+    line: str = ""  # to be copied as it is
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -116,10 +123,31 @@ def _database(settings: Settings) -> Iterator[Finding]:
 def _key(settings: Settings) -> Iterator[Finding]:
     try:
         settings.key()
-    except MycityError as error:
-        yield Finding("secret key", "note", f"{error} The demo does without.")
+    except MycityError:
+        only_demo = (settings.home / "demo" / "ready.json").exists() and not _has_own(settings)
+        yield Finding(
+            "secret key", "note" if only_demo else "bad",
+            "MYCITY_SECRET_KEY is missing or shorter than 32 characters; set it once and keep it, "
+            "for example with the line below. The demo does without.",
+            f"MYCITY_SECRET_KEY={secrets.token_urlsafe(32)}",
+        )  # fmt: skip
     else:
         yield Finding("secret key", "ok", "set.")
+
+
+def _has_own(settings: Settings) -> bool:
+    """Whether there is a database beside the demo's; an empty file is none."""
+    from api.ops.migrate import current
+
+    if settings.database_url:
+        return True
+    database = Database(settings.database)
+    try:
+        return bool(current(database))
+    except Exception:
+        return True  # said already by the check of the database
+    finally:
+        database.close()
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
@@ -138,15 +166,33 @@ def _model(settings: Settings) -> Iterator[Finding]:
 
 
 def _mail(settings: Settings) -> Iterator[Finding]:
-    if settings.smtp_url and settings.mail_from:
+    faults = list(_mail_faults(settings))
+    yield from (Finding("mail", "bad", fault) for fault in faults)
+    if not (settings.smtp_url and settings.mail_from):
+        yield Finding(
+            "mail", "note", "mail is only captured; set MYCITY_SMTP_URL and MYCITY_MAIL_FROM to send."
+        )
+    elif not faults:
         yield Finding(
             "mail", "ok", f"real mail as {settings.mail_from}; try `mycity channels test email ADDRESS`."
         )
         yield from (Finding("mail", "note", gap) for gap in mail_gaps(settings))
-    else:
-        yield Finding(
-            "mail", "note", "mail is only captured; set MYCITY_SMTP_URL and MYCITY_MAIL_FROM to send."
-        )
+
+
+def _mail_faults(settings: Settings) -> Iterator[str]:
+    """What is set and cannot be read; with it no service would start, or no mail leave."""
+    checks: tuple[tuple[str, str, Callable[[str], object]], ...] = (
+        ("MYCITY_SMTP_URL", settings.smtp_url, parse_smtp_url),
+        ("MYCITY_MAIL_FROM", settings.mail_from, sender_address),
+        ("MYCITY_MAIL_RATES", settings.mail_rates, parse_rates),
+        ("MYCITY_MAIL_WARMUP", settings.mail_warmup, parse_warmup),
+    )
+    for name, value, read in checks:
+        try:
+            if value:
+                read(value)
+        except MycityError as error:
+            yield str(error) if str(error).startswith(name) else f"{name} cannot be read: {error}"
 
 
 def _sms(settings: Settings) -> Iterator[Finding]:
@@ -176,18 +222,22 @@ def _at_work(settings: Settings) -> Iterator[Finding]:
     database = Database(settings.database)
     try:
         if current(database) == newest():
-            yield from at_work(database, clock().now())
+            zone = ZoneInfo(load_city(settings.city).timezone)
+            yield from at_work(database, clock().now(), zone)
     except SQLAlchemyError:
         return  # said already by the check of the database
     finally:
         database.close()
 
 
-def at_work(database: Database, now: datetime) -> Iterator[Finding]:
+def at_work(database: Database, now: datetime, zone: tzinfo = UTC) -> Iterator[Finding]:
     """Check what waits in a database: sources with alarms, the desk, the queue of messages."""
     yield _alarms(SourceStore(database), now)
     yield _waiting(NoticeStore(database))
-    yield _queue(OutboxStore(database), now)
+    stuck = OutboxLog(database).held(now)
+    if stuck is not None:
+        yield Finding("senders", "note" if stuck.until > now else "bad", held_text(stuck, now, zone))
+    yield _queue(OutboxStore(database), now, stuck is not None)
     yield _held(OutboxStore(database))
 
 
@@ -226,10 +276,26 @@ def _held(outbox: OutboxStore) -> Finding:
     )  # fmt: skip
 
 
-def _queue(outbox: OutboxStore, now: datetime) -> Finding:
+def held_text(held: Held, now: datetime, zone: tzinfo) -> str:
+    """Say which due messages a sender holds, and when they come back if it died."""
+    many = f"{held.count} messages are" if held.count > 1 else "1 message is"
+    since = f"{many} held by a sender since {_hour(held.since, now, zone)}"
+    if held.until <= now:
+        return f"{since} that has died, and nothing takes them back; run `mycity worker`."
+    return f"{since}; if it has died, they come back at {_hour(held.until, now, zone)} by `mycity worker`."
+
+
+def _hour(instant: datetime, now: datetime, zone: tzinfo) -> str:
+    local = instant.astimezone(zone)
+    return f"{local:%H:%M}" if local.date() == now.astimezone(zone).date() else f"{local:%Y-%m-%d %H:%M}"
+
+
+def _queue(outbox: OutboxStore, now: datetime, stuck: bool = False) -> Finding:
     status = outbox.status(now)
     waited, paused = status.oldest_due_seconds or 0, ", ".join(name or "all" for name in status.paused)
     if waited <= _LONGEST_WAIT_S:
+        if stuck:
+            return Finding("queue", "ok", "Nothing waits for a sender beside what one holds.")
         return Finding("queue", "ok", "No message has waited for ten minutes.")
     since = f"A message has been due for {waited / 60:.0f} minutes"
     if paused:

@@ -14,6 +14,7 @@ from feeds.catalogue.vocabulary import Label
 
 SLOTS = ("place", "time", "phone", "detail")
 _SLOT = re.compile(r"\{([a-z]+)\}")
+_SENTENCES = re.compile(r"(?<=[。！？])|(?<=\. )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,17 @@ def slots_of(text: str) -> set[str]:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Put values into a text's slots; an empty one leaves no hole in the sentence.
+    r"""Put values into a text's slots; a sentence of which a slot stays empty is left out.
 
     >>> fill("{place}停水。{detail}", {"place": "澜港区", "detail": ""})
     '澜港区停水。'
+    >>> fill("留意通知。\n问询请致电{phone}。", {"phone": ""})
+    '留意通知。'
     """
-    filled = _SLOT.sub(lambda found: values.get(found[1], "").strip(), text)
-    lines = (re.sub(r"[ \t]{2,}", " ", line).strip() for line in filled.splitlines())
-    return "\n".join(line for line in lines if line)
+    known = {name: value.strip() for name, value in values.items() if value.strip()}
+
+    def line_of(line: str) -> str:
+        whole = (part for part in _SENTENCES.split(line) if slots_of(part) <= known.keys())
+        return re.sub(r"[ \t]{2,}", " ", _SLOT.sub(lambda found: known[found[1]], "".join(whole))).strip()
+
+    return "\n".join(line for line in map(line_of, text.splitlines()) if line)

@@ -247,6 +247,20 @@ class NoticeReader:
                 for r in connection.execute(query.order_by(notice_link.c.kind))
             ]
 
+    def languages(self, notice_ids: Iterable[int]) -> dict[int, int]:
+        """Return, for those of some notices that have versions in other languages, the first one's id."""
+        found: dict[int, int] = {}
+        wanted = sorted(set(notice_ids))
+        with self._db.read() as connection:
+            for part in chunks(wanted):
+                query = select(notice_link.c.from_id, notice_link.c.to_id).where(
+                    notice_link.c.kind == "language_of",
+                    or_(notice_link.c.from_id.in_(part), notice_link.c.to_id.in_(part)),
+                )
+                for version, first in connection.execute(query):
+                    found[version] = found[first] = first
+        return {number: found[number] for number in wanted if number in found}
+
     def material_number(self) -> int:
         """Return the newest number of the material sequence; 0 if nothing was ever released."""
         with self._db.read() as connection:

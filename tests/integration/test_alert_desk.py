@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.jobs import issuing, joining
+from api.jobs.alert_building import alert_text
+from api.jobs.alerts import tell
 from api.wiring import Services
+from delivery.compose_alert import compose_alert_mail
 from feeds.catalogue.notices import Notice
 from feeds.desk.staff import Actor
 from feeds.kernel.db import Database
@@ -195,8 +199,6 @@ def test_one_person_may_override_only_with_the_right_and_stays_flagged(made: Ser
 
 
 def test_the_table_binds_the_office_too(made: Services) -> None:
-    from dataclasses import replace
-
     made.city = replace(made.city, issuers=tuple(one for one in made.city.issuers if one.rule != "office"))
     _, writer = entered(made, "示例撰写", "writer")
     answer = filled(writer, "submit")
@@ -241,3 +243,110 @@ def test_the_list_is_by_the_clock_and_an_expired_one_vanishes(made: Services) ->
     assert browser.get(f"/alerts/{notice.id}.cap").status_code == 404
     made.notices.expire_due(made.clock.now())
     assert "已到期" in browser.get(f"/notices/{notice.id}").text
+
+
+def test_an_end_tells_nobody_to_leave(made: Services) -> None:
+    person(made, 1, "sl02")
+    notice = released(made)
+    tell(made, notice.id)
+    issuing.cancel(made, notice.id, "已修复", Actor("b", 2, ("editor",)))
+    tell(made, notice.id)
+    [text] = [one for one in letters(made, "sms") if "】解除：" in one]
+    assert "解除：澜港区燃气泄漏。已修复。" in text and "撤离" not in text
+    stored = made.notices.get(notice.id)
+    said = alert_text(made, stored, lang="zh-Hans", step="end")
+    mail = compose_alert_mail(
+        said, reason="", unsubscribe_url="", to="a@example.org", sender="b@example.org",
+        message_id="<m@example.org>", date=made.clock.now(),
+    )  # fmt: skip
+    for part in (mail.subject, mail.text, mail.html):
+        assert "撤离" not in part and "严重程度" not in part and "电器" not in part
+    assert "已修复" in mail.text
+
+
+def test_a_warning_without_a_text_is_refused(made: Services) -> None:
+    _, writer = entered(made, "示例撰写", "writer")
+    form = fields(writer.get("/editor/alert/new?template=other").text, "/editor/alert/new")
+    form |= {"place": ["sl02"], "do": "submit"}
+    answer = writer.post("/editor/alert/new", data=form)
+    assert answer.status_code == 422 and "请写明发生了什么" in answer.text
+    assert made.notices.by_state(("in_review", "draft")) == []
+    sent = writer.post("/editor/alert/new", data=form | {"detail": "有树倒下。"})
+    assert sent.status_code == 303
+    notices = made.notices.by_state(("in_review",))
+    assert all("致电" not in one.content.body and "Ask at" not in one.content.body for one in notices)
+    english = next(one for one in notices if one.content.lang == "en")
+    assert "有树倒下" not in english.content.body and "an incident was reported in" in english.content.body
+
+
+def test_an_update_says_what_changed_and_names_the_new_places(made: Services) -> None:
+    person(made, 1, "sl02")
+    person(made, 2, "sl02", langs=("en",))
+    notice = released(made)
+    tell(made, notice.id)
+    _, editor = entered(made, "示例编辑", "editor", "writer")
+    path = f"/editor/alerts/{notice.id}/update"
+    form = fields(editor.get(path).text, path) | {
+        "place": ["sl02", "sl01"],
+        "note": "范围扩大",
+        "phone": "119",
+    }
+    preview = editor.post(path, data=form | {"do": "preview"}).text
+    assert "更新内容：范围扩大" in preview and "英文正文不会自动翻译" in preview
+    assert editor.post(path, data=form | {"do": "submit", "note_en": "More places"}).status_code == 303
+    updated = made.notices.get(notice.id)
+    both = issuing.named(made, ("sl02", "sl01"), "zh"), issuing.named(made, ("sl01", "sl02"), "zh")
+    assert any(one in updated.content.title for one in both)
+    assert "119" in updated.content.extra["cap"]["instruction"]
+    texts = letters(made, "sms")
+    assert any("更新：" in one and "范围扩大" in one for one in texts)
+    assert any("Update: " in one and "More places" in one and "范围" not in one for one in texts), texts
+
+
+def test_new_places_and_phone_refill_what_nobody_touched(made: Services) -> None:
+    _, writer = entered(made, "示例撰写", "writer")
+    form = fields(filled(writer, "preview").text, "/editor/alert/new") | {"place": ["sl01"], "phone": "119"}
+    again = fields(writer.post("/editor/alert/new", data=form | {"do": "preview"}).text, "/editor/alert/new")
+    assert made.city.label("place:sl01", "zh") in again["title_zh"] and "澜港区" not in again["body_zh"]
+    assert "119" in again["instruction_en"] and "0000-5550-0121" not in again["instruction_zh"]
+    own = again | {"place": ["sl01"], "title_zh": "我的标题"}
+    changed = own | {"place": ["sl02"], "do": "submit"}
+    refused = writer.post("/editor/alert/new", data=changed)
+    assert refused.status_code == 422 and "可能还是旧的" in refused.text
+    assert made.notices.by_state(("in_review",)) == []
+    assert writer.post("/editor/alert/new", data=changed | {"confirmed": "1"}).status_code == 303
+
+
+def test_the_second_person_sees_what_goes_out(made: Services) -> None:
+    _, writer = entered(made, "示例撰写", "writer", "editor")
+    where = filled(writer, "submit").headers["location"]
+    assert 'value="released"' not in writer.get(where).text  # who wrote it is offered nothing
+    _, second = entered(made, "示例值班", "editor")
+    page = second.get(where).text
+    assert 'value="released"' in page and "不到 20 人" in page and "0000-5550-0121" in page
+    assert "紧急：" in page and "Emergency: " in page and "What to do" in page and "怎么办" in page
+
+
+def test_the_whole_city_at_the_highest_level_must_be_meant(made: Services) -> None:
+    made.city = replace(made.city, issuers=())
+    _, writer = entered(made, "示例撰写", "writer")
+    wish = {"place": [made.city.place], "severity": "Extreme"}
+    refused = filled(writer, "submit", **wish)
+    assert refused.status_code == 422 and "请勾选确认" in refused.text and 'name="everybody"' in refused.text
+    where = filled(writer, "submit", **wish, everybody="1").headers["location"].partition("?")[0]
+    _, second = entered(made, "示例值班", "editor")
+    form = fields(second.get(where).text, where) | {"do": "released"}
+    form.pop("everybody", None)
+    assert second.post(where, data=form).status_code == 422
+    assert second.post(where, data=form | {"everybody": "1"}).status_code == 303
+
+
+def test_names_and_levels_are_said_as_people_do(made: Services) -> None:
+    notice = released(made)
+    said = alert_text(made, notice, lang="zh-Hans", step="new")
+    assert "色）" not in said.level and said.level.startswith("严重程度：")
+    content = replace(notice.content, agency="cap@qixiang.shili.example")
+    assert alert_text(made, replace(notice, content=content), lang="zh", step="new").agency == "示例市气象台"
+    assert (
+        "Meteorological" in alert_text(made, replace(notice, content=content), lang="en", step="new").agency
+    )

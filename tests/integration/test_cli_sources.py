@@ -309,6 +309,16 @@ def test_a_warning_is_sent_at_once(shell: Shell, tmp_path: Path) -> None:
     assert done["messages"]["email"] == 1 and done["sent"] >= 1
 
 
+def test_new_residents_are_told_when_mail_goes_and_a_list_says_its_whole(shell: Shell) -> None:
+    assert "must be confirmed" not in shell("profiles", "new", "--role", "citizen")
+    told = shell("profiles", "new", "--role", "citizen", "--email", "me@shili.example")
+    assert "must be confirmed" in told and "never go by mail" in told
+    assert "1 of 2; --limit N shows more." in shell("profiles", "list", "--limit", "1")
+    assert "--limit" not in shell("profiles", "list")
+    found = shell.json("profiles", "list", "--limit", "1")
+    assert (len(found["profiles"]), found["total"]) == (1, 2)
+
+
 def test_a_recipe_that_matches_nothing_is_not_added(shell: Shell, tmp_path: Path) -> None:
     url = says(shell, "/list.html", PAGE.replace("list", "rows"), Content_Type="text/html; charset=utf-8")
     file = tmp_path / "water.toml"

@@ -186,7 +186,7 @@ def test_the_edition_of_joining_alone_is_no_digest(small: Town) -> None:
     small.at("10-12 09:00")
     assert plan(small.services).planned == 0
     answer = silence.why(small.services, who, "email")
-    assert (answer.code, answer.next_due) == ("nothing_new", local("10-13 09:00"))
+    assert (answer.code, answer.next_due) == ("joined", local("10-13 09:00"))
     small.edition(who, "10-12 20:00")
     small.at("10-13 09:00")
     assert plan(small.services).planned == 1

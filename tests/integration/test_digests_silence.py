@@ -17,6 +17,9 @@ from delivery.digest_runs import RunStore
 from delivery.outbox_runs import hold
 from feeds.kernel.db import Database
 from feeds.kernel.time import FixedClock
+from profiles.editions import NewEdition
+from profiles.types import Pick, Reason
+from tests.factories import new_notice
 from tests.integration.test_digests_planning import Town, local
 
 
@@ -93,6 +96,26 @@ def test_a_new_day_without_news_and_a_missed_hour(town: Town, planned: int) -> N
     town.clock.advance(timedelta(hours=14))
     plan(town.services)
     assert silence.why(town.services, planned, "email").code == "late"
+
+
+def test_what_was_seen_while_joining_is_not_called_nothing_new(town: Town) -> None:
+    services = town.services
+    who = town.resident(9)
+    seen = Pick(1, 1, "new", (Reason("citywide"),))
+    services.notices.add([new_notice("seen", published=local("10-12 08:05"))], at=local("10-12 08:05"))
+    version = services.editions.shelf(who).version
+    services.editions.append([NewEdition(who, "welcome", (seen,), local("10-12 08:10"), version)])
+    town.at("10-12 09:00")
+    plan(services)
+    answer = silence.why(services, who, "email")
+    assert answer.code == "joined" and "when you joined" in answer.en and "加入时" in answer.zh
+    town.edition(who, "10-12 10:00")
+    town.at("10-13 09:00")
+    plan(services)
+    town.at("10-14 09:00")
+    become(town, "sent")
+    plan(services)
+    assert silence.why(services, who, "email").code == "nothing_new"
 
 
 def test_every_code_has_both_languages() -> None:

@@ -58,10 +58,14 @@ def test_ones_own_list_names_places_themes_and_searches_but_nothing_sensitive(
     profile = made.profiles.get(joined.profile.id)
     listed = read_opml(own_list(made, profile, "zh-Hans"))
     assert {one.url.removeprefix(BASE) for one in listed.outlines} == {
+        "/feeds/all.atom",
+        "/feeds/alerts.atom",
         "/feeds/place/sl01.atom",
         "/feeds/theme/0402.atom",
         "/feeds/search.atom?q=%E9%AB%98%E6%96%B0+%26+%E5%A5%96%E5%8A%B1",
     }
+    bare = read_opml(own_list(made, replace(profile, places=(), interests=()), "zh-Hans"))
+    assert [one.url.removeprefix(BASE) for one in bare.outlines] == ["/feeds/all.atom", "/feeds/alerts.atom"]
     text = own_list(made, profile, "zh-Hans").decode()
     assert "role" not in text and "1706" not in text and joined.feed_token not in text
     assert browser.get("/me/feeds.opml", follow_redirects=False).status_code in (303, 401, 403)

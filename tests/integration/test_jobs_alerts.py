@@ -6,6 +6,7 @@ over at 06:30; 汀阳 hears of nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -522,6 +523,19 @@ def test_an_untrusted_source_waits_for_an_editor(
     assert (services.notices.get(notice).state, told.messages.total()) == ("in_review", 0)
     services.notices.set_state(notice, "released", at=services.clock.now())
     assert relay(services, [notice]).messages.total() == 2
+
+
+def test_an_old_message_without_an_end_is_no_emergency(
+    services: Services, people: dict[str, int], tmp_path: Path
+) -> None:
+    old = cap_file(tmp_path, "old", -60 * 25)
+    text = re.sub(r"<expires>.*?</expires>", "", old.read_text(encoding="utf-8"))
+    old.write_text(text, encoding="utf-8")
+    landed, told = take_file(services, old)
+    assert landed.new == 1 and told.stale == list(landed.new_ids) and told.messages.total() == 0
+    assert catch_up(services).messages.total() == 0  # nor later
+    fresh = cap_file(tmp_path, "fresh", -60)
+    assert take_file(services, fresh)[1].messages.total() > 0
 
 
 def test_an_exercise_from_a_file_reaches_nobody(services: Services, people: dict[str, int]) -> None:

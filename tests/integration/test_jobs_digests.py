@@ -28,8 +28,9 @@ from delivery.types import MailMessage, SmsMessage
 from feeds.desk.editing import SYSTEM
 from feeds.kernel.db import Database
 from feeds.kernel.time import FixedClock
+from profiles.editions import NewEdition
 from profiles.types import FollowedPlace
-from tests.factories import NOW, new_notice, profile
+from tests.factories import NOW, new_notice, pick, profile
 
 TAX = {"tags": ("theme:04", "theme:0402"), "level": "city", "place": "sl"}
 
@@ -165,6 +166,41 @@ def test_a_digest_is_rebuilt_byte_for_byte_even_after_a_correction(
     for message in before:
         assert isinstance(message, MailMessage | SmsMessage)
         assert "纳税申报期延长" in message.text
+
+
+@pytest.mark.parametrize(
+    ("lang", "told", "left"), [("en", "Tax dates", "印花税"), ("zh-Hant", "印花税", "Tax")]
+)
+def test_of_two_languages_one_is_told_in_the_place_of_the_better(
+    services: Services, reader: int, morning: FixedClock, lang: str, told: str, left: str
+) -> None:
+    known = services.profiles.get(reader)
+    services.profiles.change(replace(known, langs=(lang, "zh-Hans" if lang == "en" else "en")))
+    at, early = services.clock.now(), services.clock.now() - timedelta(hours=1)
+    services.notices.add(
+        [
+            new_notice("stamp", title="【示例】印花税日期", published=early, **TAX),
+            new_notice("other", title="【示例】税务大厅搬迁", published=early, **TAX),
+            new_notice("stamp#en", title="[SAMPLE] Tax dates", lang="en", published=early, **TAX),
+        ],
+        at=early,
+    )
+    ids = {item.guid: item.id for item in services.notices.export()}
+    services.notices.link(ids["stamp#en"], ids["stamp"], "language_of")
+    order = [ids["stamp"], ids["other"], ids["stamp#en"]]
+    assert services.notices.languages(order) == {ids["stamp"]: ids["stamp"], ids["stamp#en"]: ids["stamp"]}
+    version = services.editions.shelf(reader).version
+    picks = tuple(pick(number) for number in order)
+    made_at = at - timedelta(minutes=30)
+    assert services.editions.append([NewEdition(reader, "daily", picks, made_at, version)]) != [None]
+    plan(services)
+    send(services)
+    [row] = [one for one in services.outbox.for_profile(reader) if one.channel == "email"]
+    message = build_message(services, row)
+    assert isinstance(message, MailMessage)
+    assert told in message.text and left not in message.text
+    assert message.text.index(told) < message.text.index("税务大厅搬迁")
+    assert len(row.notices) == 3  # with the one of the morning
 
 
 def test_paused_sending_sends_nothing_until_resumed(services: Services, morning: FixedClock) -> None:

@@ -63,9 +63,10 @@ def test_openapi_describes_only_the_interface(client: TestClient) -> None:
     # Clients are generated from these names: a function that is renamed breaks them.
     names = [operation["operationId"] for path in described["paths"].values() for operation in path.values()]
     assert sorted(name.partition("_api_v1")[0] for name in names) == [
-        "create_profile", "delete_feedback", "delete_profile", "delete_rest", "delete_taste", "get_model",
-        "get_notice", "get_picks", "get_profile", "get_subscriptions", "get_taste", "list_notices",
-        "post_feedback", "post_reset", "put_profile", "put_rest", "put_subscription", "put_taste", "vocabulary",
+        "create_profile", "delete_feedback", "delete_profile", "delete_rest", "delete_taste",
+        "get_model", "get_notice", "get_picks", "get_profile", "get_subscriptions", "get_taste",
+        "list_notices", "post_feedback", "post_reset", "put_profile", "put_rest", "put_subscription", "put_taste",
+        "vocabulary",
     ]  # fmt: skip
     assert described["paths"][f"{API}/profile"]["get"]["security"] == [{"manageSecret": []}]
     assert described["servers"] == [{"url": "http://testserver"}]

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from api.jobs import outbox_answers
+from api.ops import doctor
 from api.ops.cli import main
+from api.ops.migrate import migrate
+from api.settings import read_settings
+from api.web.wording import words
 from api.wiring import Services
 from delivery.types import NewDelivery
-from feeds.kernel.db import plain_rows
+from feeds.kernel.db import Database, plain_rows
+from feeds.kernel.errors import UsageError
+from feeds.kernel.time import FixedClock
 from tests import webfixture
 from tests.factories import new_notice, profile
 from tests.integration.test_web_desk import enter
@@ -122,6 +129,143 @@ def test_a_held_run_is_released_and_sending_is_switched(made: Services) -> None:
         rows = plain_rows(connection, "SELECT details FROM audit WHERE action = 'outbox' ORDER BY id")
     actions = [json.loads(details)["do"] for (details,) in rows]
     assert actions == ["release", "pause", "resume"]
+
+
+def test_stopping_is_chosen_and_reasoned(made: Services) -> None:
+    """One click in a hurry must not silence every warning."""
+    browser = enter(made, staff(made)[0][1], "en")
+    page = browser.get(PAGE).text
+    assert '<option value="">– choose –</option>' in page and "nobody is warned" in page
+    assert '<button class="danger" name="do" value="pause">' in page
+    assert 'name="reason" maxlength="200" required' in page
+    for form, said in (
+        ({"channel": "", "reason": "text"}, "Choose what to stop."),
+        ({"channel": "all", "reason": " "}, "Say why sending is stopped"),
+    ):
+        refused = submit(browser, PAGE, PAGE, do="pause", **form)
+        assert refused.status_code == 422 and said in refused.text
+    assert made.outbox.paused() == {}
+    submit(browser, PAGE, PAGE, do="pause", channel="all", reason="wrong text")
+    assert made.outbox.paused() == {"": "wrong text"}
+    assert words("zh").explain(UsageError("Choose what to stop.")) == "请选择要停止的渠道。"
+
+
+def test_what_a_dead_sender_holds_is_late(made: Services) -> None:
+    fill(made, 3)
+    taken = made.clock.now()
+    made.outbox.claim(["digest"], 1, taken, timedelta(minutes=10))
+    browser = enter(made, staff(made)[0][1], "en")
+    at_once = browser.get(PAGE).text
+    assert "held by a sender" not in at_once
+    assert isinstance(made.clock, FixedClock)
+    made.clock.advance(timedelta(minutes=3))
+    found = {one.name: one for one in doctor.at_work(made.database, made.clock.now(), made.zone)}
+    since = f"{taken.astimezone(made.zone):%H:%M}"
+    back = f"{(taken + timedelta(minutes=10)).astimezone(made.zone):%H:%M}"
+    assert found["senders"].status == "note"
+    assert found["senders"].message.startswith(f"1 message is held by a sender since {since}; if it has died")
+    assert f"come back at {back}" in found["senders"].message
+    assert "No message has waited" not in found["queue"].message
+    page = browser.get(PAGE).text
+    assert "1 due messages are held by a sender" in page and "Nothing is late" not in page
+    made.clock.advance(timedelta(minutes=8))
+    (stuck,) = [one for one in doctor.at_work(made.database, made.clock.now()) if one.name == "senders"]
+    assert stuck.status == "bad" and "mycity worker" in stuck.message
+
+
+def test_the_reasons_are_said_in_words(made: Services) -> None:
+    for lang in ("zh", "en"):
+        for _, name, _ in outbox_answers._WHY:
+            assert words(lang).has(f"outbox.w_{name}"), name
+    assert outbox_answers.why_text("The address is suppressed (bounced).").startswith("mails to the address")
+    assert outbox_answers.why_text("550 no such user") == "550 no such user"
+    assert outbox_answers.why_of("The address is suppressed (recycled).") == "suppressed"
+    _, _, [person] = fill(made, 1)
+    (row,) = made.outbox.claim(["digest"], 1, made.clock.now(), timedelta(minutes=5))
+    made.outbox.finish(row.id, row.lease_token, "skipped", at=made.clock.now(), error="muted")
+    page = enter(made, staff(made)[0][1]).get(f"{PAGE}?profile={person}").text
+    assert "读者已屏蔽全部内容" in page and "muted" not in page
+
+
+def test_retry_says_why_not(
+    made: Services, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = made.clock.now()
+    person = made.profiles.create(profile(), at=now)[0].id
+    old = NewDelivery("c", person, "email", "confirmation", now, now + timedelta(minutes=10), {})
+    made.outbox.enqueue(
+        [old, NewDelivery("d", person, "email", "digest", now, now + timedelta(days=1), {})], now
+    )
+    environment = {
+        "MYCITY_HOME": str(made.settings.home), "MYCITY_DATABASE_URL": made.database.url,
+        "MYCITY_CITY": "shili", "MYCITY_SECRET_KEY": webfixture.KEY, "COLUMNS": "200",
+    }  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    later = now + timedelta(minutes=30)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["mycity", "--now", later.isoformat(), *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    made.outbox.expire(later)
+    code, said = run("outbox", "retry", "1")
+    assert code == 2 and "asks for a new one" in said
+    assert made.outbox.get(1).state == "expired"  # type: ignore[union-attr]
+    code, said = run("outbox", "retry", "99")
+    assert code == 2 and "There is no delivery 99" in said
+    code, said = run("outbox", "retry", "2")
+    assert code == 2 and "Delivery 2 is queued" in said
+    assert run("outbox", "retry")[1].startswith("Nothing is queued again")
+    (row,) = made.outbox.claim(["digest"], 1, later, timedelta(minutes=5))
+    made.outbox.finish(row.id, row.lease_token, "failed", at=later)
+    assert run("outbox", "retry", "2") == (0, "1 delivery is queued again.\n")
+    (row,) = made.outbox.claim(["digest"], 1, later, timedelta(minutes=5))
+    made.outbox.finish(row.id, row.lease_token, "sent", at=later, provider="smtp")
+    shown = run("outbox", "who", "--profile", str(person))[1]
+    assert f"{later.astimezone(made.zone):%Y-%m-%d %H:%M:%S}" in shown and "+00:00" not in shown
+
+
+def test_the_doctor_reads_what_is_set(tmp_path: Path) -> None:
+    def mail(**values: str) -> list[tuple[str, str]]:
+        settings = read_settings({}, home=tmp_path, city="shili", **values)
+        return [(one.status, one.message) for one in doctor.examine(settings) if one.name == "mail"]
+
+    status, said = mail(smtp_url="foo")[0]
+    assert status == "bad" and "smtp://user" in said
+    assert "MYCITY_SMTP_URL" in mail(smtp_url="foo", mail_from="a@city.example")[0][1]
+    assert "ok" not in {status for status, _ in mail(smtp_url="foo", mail_from="a@city.example")}
+    status, said = mail(smtp_url="smtp://h", mail_from="a@city.example", mail_rates="qq.com=many")[0]
+    assert status == "bad" and said.startswith("MYCITY_MAIL_RATES: 'qq.com=many'")
+    assert mail(smtp_url="smtp://h", mail_from="a@city.example")[0][0] == "ok"
+
+
+def test_a_missing_key_is_bad_outside_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MYCITY_HOME", str(tmp_path))
+    monkeypatch.delenv("MYCITY_SECRET_KEY", raising=False)
+    monkeypatch.setattr("sys.argv", ["mycity", "doctor"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("MYCITY_SECRET_KEY=") and len(line.partition("=")[2]) >= 32
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "ready.json").write_text("{}")
+    (key,) = [one for one in doctor.examine(read_settings({}, home=tmp_path)) if one.name == "secret key"]
+    assert key.status == "note"
+    database = Database(read_settings({}, home=tmp_path).database)
+    migrate(database)
+    database.close()
+    (key,) = doctor._key(read_settings({}, home=tmp_path))
+    assert key.status == "bad"
 
 
 def test_a_writer_may_see_the_state_but_neither_act_nor_ask_who(made: Services) -> None:

@@ -327,6 +327,9 @@ def test_a_stop_address_asks_first_and_acts_on_a_post(made: Services, joined: jo
         assert browser.request(method, f"/u/{token}").status_code == 200
     assert made.subscriptions.live(joined.profile.id, "email") is not None
     check_bones(browser.get(f"/u/{token}").text)
+    assert "紧急预警也不再通过" in browser.get(f"/u/{token}").text
+    english = browser.get(f"/u/{token}", headers={"accept-language": "en"}).text
+    assert "Urgent warnings no longer come by" in english
     headers = {"origin": "https://mail.example", "sec-fetch-site": "cross-site"}
     answer = browser.post(f"/u/{token}", data={"List-Unsubscribe": "One-Click"}, headers=headers)
     assert answer.status_code == 200 and "已经停止" in answer.text
@@ -335,6 +338,13 @@ def test_a_stop_address_asks_first_and_acts_on_a_post(made: Services, joined: jo
     assert browser.post(f"/u/{token}").status_code == 200  # twice is fine
     assert browser.post("/u/unknown").status_code == 404
     assert made.tokens.resolve(joined.feed_token, now=NOW) == joined.profile.id  # the feed goes on
+
+
+def test_each_other_way_has_a_line_of_its_own_in_the_settings(me: TestClient) -> None:
+    text = me.get("/me/settings").text
+    check_bones(text)
+    for way in ("channels", "webhook", "copies", "receipts"):
+        assert re.search(rf'<li><a href="/me/{way}">[^<]+</a><br><span class="hint">[^<]+</span></li>', text)
 
 
 def test_an_address_is_confirmed_by_a_press_and_stays_so(

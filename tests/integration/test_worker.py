@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from api.jobs import scheduler, sending, sweeping, worker
+from api.ops import commands_run, demo
 from api.settings import read_settings
 from api.wiring import Services, build
 from delivery.outbox_log import OutboxLog
@@ -168,6 +170,26 @@ def test_a_worker_alone_takes_up_what_a_killed_one_held(
     assert services.outbox.status(clock.now()).counts == {"webhook": {"sent": 30}}
 
 
+def test_the_demo_sends_while_it_serves(
+    services: Services, channel: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says "we sent a code"; then there must be one, also after an earlier serving that was killed."""
+    outbox, later = services.outbox, NOW + timedelta(hours=1)
+    outbox.enqueue([row(1, "alert")], NOW)
+    outbox.claim(["alert"], 1, later, URGENT_LEASE)  # an earlier serving, further than the demo's start
+    made = demo.run_on(demo.Demo(services, demo.Report("", "", ""), {}))
+    assert later <= made.clock.now() < later + timedelta(minutes=1), "time goes on; no lease is far away"
+    came = []
+
+    def serves(*_arguments: object, **_options: object) -> None:
+        outbox.enqueue([row(2, "alert", expires_at=later + timedelta(hours=1))], later)
+        came.append(channel.alert.wait(5))
+
+    monkeypatch.setattr(uvicorn, "run", serves)
+    commands_run._serve(made, 8000, timer=False, sender=True)
+    assert came == [True]
+
+
 def test_only_urgent_leases_are_short(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     leases: dict[str, timedelta] = {}
     real = sending.send_batch
@@ -206,6 +228,53 @@ def test_the_sweeper_puts_lost_work_back(services: Services, monkeypatch: pytest
 
     monkeypatch.setattr(sweeping.digests, "missing", broken)
     assert sweeping.sweep(services).failed == {"missing": "StorageError"}
+
+
+def test_a_scheduler_that_lives_keeps_its_jobs(services: Services) -> None:
+    """Between its turns, and while a job runs for longer than a lease; one that is dead is noticed."""
+    first, second = (scheduler.Turns(services) for _ in range(2))
+    clock, done = services.clock, []
+    assert isinstance(clock, FixedClock)
+
+    def other(_services: Services) -> str:
+        done.append("second")
+        return "second"
+
+    turn = second.in_turn("select", other)
+
+    def long(_services: Services) -> str:
+        for _ in range(90):  # an hour and a half
+            clock.advance(timedelta(minutes=1))
+            assert first.renew() == 1
+            turn(services)
+        return "first"
+
+    assert first.in_turn("select", long)(services) == "first"
+    assert done == []
+    clock.advance(timedelta(minutes=2))  # it died: nobody renewed
+    assert turn(services) == "second"
+    assert first.renew() == 0
+
+
+def test_leases_are_renewed_by_themselves(services: Services) -> None:
+    clock = services.clock
+    assert isinstance(clock, FixedClock)
+    turns = scheduler.Turns(services, renew_seconds=0.02).start()
+    try:
+        turns.in_turn("housekeeping", lambda _services: None)(services)
+        clock.advance(timedelta(minutes=1))
+        leases, wanted = scheduler.JobLeases(services.database), clock.now() + timedelta(minutes=2)
+        deadline = time.monotonic() + 5
+        while leases.holders()["housekeeping"][1] < wanted:
+            assert time.monotonic() < deadline, "nobody renewed it"
+            time.sleep(0.02)
+    finally:
+        turns.stop(["housekeeping"])
+    assert leases.holders() == {}
+
+
+def test_every_job_has_an_interval(services: Services) -> None:
+    assert set(scheduler.JOBS) == set(scheduler.interval_seconds(services.settings)) >= {"sms", "sweep"}
 
 
 def test_two_schedulers_take_turns(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

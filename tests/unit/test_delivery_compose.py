@@ -240,22 +240,37 @@ class TestSms:
             deadline_has_time=True,
         )
         text = self.check(digest(entries=(one,)))
-        assert "】2026年度高新技术企业" in text and "10月30日(周五)17:00截止，电话020-00001234" in text
-        assert len(text) <= 70
+        assert "】示例市科学技术局" in text and "认定奖励申报工作的通知，10月30日(周五)17:00截止" in text
+        short = self.check(digest(entries=(replace(one, phone="12345"),)))  # its heart fits one segment
+        assert "】2026年度高新技术企业认定奖励申报工作，10月30日(周五)17:00截止，电话12345" in short
+        assert len(short) <= 70
 
     def test_several_are_counted(self) -> None:
-        assert "今天6条与您有关：1." in self.check(digest())
-        assert "4 for you today" in self.check(digest("en"))
+        assert "今天6条与您有关：①" in self.check(digest())
+        assert "1 of 4 for you, rest online: " in self.check(digest("en"))
 
     def test_as_many_as_stay_readable(self) -> None:
         short = tuple(entry(number, title=f"停水通知{number}") for number in range(1, 7))
-        assert sms(digest(entries=short)).template_id.startswith("digest-zh-4")
+        assert sms(digest(entries=short)).template_id.startswith("some-zh-4")
+        assert sms(digest(entries=short[:4])).template_id.startswith("digest-zh-4")
         long = tuple(
             entry(number, title="关于" + "长" * 60 + "的通知", phone="020-00001234", deadline=at(30))
             for number in range(1, 7)
         )
-        assert sms(digest(entries=long)).template_id.startswith("digest-zh-2")
+        assert sms(digest(entries=long)).template_id.startswith("first-zh")
         self.check(digest(entries=long))
+
+    def test_whole_titles_of_fewer_rather_than_stumps_of_more(self) -> None:
+        titles = (
+            "听螺岛北岸栈道10月17日重新开放，轮渡恢复至每日二十四班",
+            "三条道路10月18日夜间封闭施工，预计19日清晨恢复通行",
+            "《示例市2026年下半年公共自行车服务规范（征求意见稿）》公开征求意见",
+            "2026年下半年教师资格认定",
+        )
+        text = self.check(digest(entries=tuple(entry(n, title=one) for n, one in enumerate(titles, 1))))
+        assert f"①{titles[0]}；②{titles[1]}；③{titles[2]}。其余见“我的页面”" in text and "…" not in text
+        whole = self.check(digest(entries=tuple(entry(n, title=one) for n, one in enumerate(titles[2:], 1))))
+        assert f"①{titles[2]}；②{titles[3]}。拒收" in whole and "其余" not in whole
 
     @LANGS
     def test_sensitive_ones_are_counted_not_named(self, lang: str) -> None:

@@ -95,6 +95,13 @@ def test_clip_never_exceeds(text: str, limit: int) -> None:
         ("印发《上海市规划》的通知", 4, "印发…"),
         ("Consultation on the negative list", 20, "Consultation on the…"),
         (FAMILY + "亲子", 5, "…"),
+        ("听螺岛北岸栈道10月17日重新开放", 13, "听螺岛北岸栈道…"),
+        ("听螺岛北岸栈道10月17日重新开放", 10, "听螺岛北岸栈道…"),
+        ("三条道路封闭，预计19日恢复", 11, "三条道路封闭，预计…"),
+        ("轮渡票价由每次12.5元调整", 10, "轮渡票价由每次…"),
+        ("就《公共自行车服务规范》征求意见", 11, "就《公共自行车服务规…"),  # else nothing is left
+        ("示例市公开征求《公共自行车服务规范》意见", 14, "示例市公开征求…"),
+        ("Road works for the bridge", 13, "Road works…"),
         ("ab", 0, ""),
     ],
 )

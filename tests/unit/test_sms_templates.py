@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from string import Formatter
 
@@ -184,3 +185,17 @@ def test_a_warning_that_says_nothing_more_leaves_no_parameter_empty(step: Step, 
     message = compose_alert_sms(alert, to="+8613800000001", out_id="d1")
     assert all(value.strip() for value in message.params.values())
     assert message.params["note"] in message.text and message.segments <= 2
+
+
+def test_english_advice_is_never_cut_in_its_middle() -> None:
+    advice = (
+        "Leave the building by the stairs now.\nWalk against the wind and keep away from the street.\nCall."
+    )
+    alert = AlertText(
+        "new", "en", "Gas leak in Langang District: leave now", "", "", "Shili", "Shili", "Asia/Shanghai",
+        advice=advice, phone="0000-5550-0121",
+    )  # fmt: skip
+    text = compose_alert_sms(alert, to="+8613800000001", out_id="d1").text
+    assert "…" not in text and ".." not in text and "Call 0000-5550-0121." in text
+    chinese = replace(alert, lang="zh", title="漏气", advice="不要开灯。\n步行离开。")
+    assert "不要开灯。步行离开。" in compose_alert_sms(chinese, to="+8613800000001", out_id="d1").text

@@ -6,7 +6,7 @@ Pages that show a running clock reload themselves by a header; nothing here need
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,6 +29,8 @@ from feeds.kernel.errors import MycityError, NotFoundError, UsageError
 router = APIRouter(prefix="/editor", include_in_schema=False)
 _RELOAD_S, _COUNT_S = 5, 20
 _DONE = ("written", "released", "overridden", "countersigned", "updated", "cancelled", "tested", "resent")
+# What the ready words are filled with, beside the places.
+_SLOTS = ("time", "phone", "detail", "detail_en")
 _HOURS = ("1", "2", "4", "6", "12", "24", "48")
 
 
@@ -91,6 +93,9 @@ def new(request: Request) -> Response:
     try:
         form = _filled(services, form, anew=step == "fill")
         wish = read_wish(services, form)
+        if step in ("submit", "override"):
+            issuing.check(services, wish)
+            _sure(services, form, wish)
         if step == "test":
             sent = issuing.try_out(services, wish, actor)
             return _show_form(request, form, wish=wish, tested=sum(sent.values()))
@@ -123,6 +128,10 @@ def act(request: Request, notice_id: RowId) -> Response:
     services, actor, form = services_of(request), actor_of(request), form_of(request)
     step, note = str(form.get("do", "")), str(form.get("note", "")).strip()[:1000]
     try:
+        if step in ("released", "overridden"):
+            _sure(
+                services, {"everybody": str(form.get("everybody", ""))}, issuing.wish_of(services, notice_id)
+            )
         if step == "released":
             issuing.release(services, notice_id, actor)
         elif step == "overridden":
@@ -158,9 +167,13 @@ def update(request: Request, notice_id: RowId) -> Response:
     services, actor, form = services_of(request), actor_of(request), _values(request)
     notice = _get(request, notice_id)
     try:
+        form = _filled(services, form, anew=False)
         wish = read_wish(services, form)
         if form.get("do") == "submit":
-            issuing.amend(services, notice_id, wish, form.get("note", ""), actor)
+            issuing.check(services, wish)
+            _sure(services, form, wish)
+            note, english = form.get("note", ""), form.get("note_en", "")
+            issuing.amend(services, notice_id, wish, note, actor, note_en=english)
             return _telling(go(f"/editor/alerts/{notice_id}?done=updated"), services, notice_id)
         issuing.check(services, wish)
     except MycityError as error:
@@ -263,14 +276,75 @@ def _values(request: Request) -> dict[str, str]:
 def _filled(services: Services, form: dict[str, str], *, anew: bool) -> dict[str, str]:
     """Put the slots into the ready words, where no words stand yet or new ones are wished."""
     template = services.city.alert_templates.get(form.get("template", ""))
-    if template is None or not (anew or not form.get("title_zh", "").strip()):
+    ticked = [code for code in form["places"].split("|") if code in services.city.places]
+    chosen = issuing.places_of(services, ticked, issuing.read_shape(form.get("shape", "")[:2000]))
+    before = {name: form.get(f"was_{name}", "")[:200] for name in _SLOTS}
+    slots = {name: form.get(name, "")[:200] for name in _SLOTS}
+    old_places = [code for code in form.get("was_place", "").split("|") if code in services.city.places]
+    if template is None:
         return form
-    slots = {name: form.get(name, "")[:200] for name in ("time", "phone", "detail")}
-    chosen = [code for code in form["places"].split("|") if code]
-    for lang, words in issuing.filled(services, template, slots, chosen).items():
-        form |= {f"title_{lang}": words.title, f"body_{lang}": words.body}
-        form[f"instruction_{lang}"] = words.instruction
-    return form
+    fresh = issuing.filled(services, template, slots, chosen)
+    form.pop("stale", None)
+    if anew or not form.get("title_zh", "").strip():
+        _put(form, fresh)
+    elif "was_place" in form and (before != slots or old_places != list(chosen)):
+        ready = issuing.filled(services, template, before, old_places)
+        stale = []
+        for lang in issuing.LANGS:
+            changed = [(before[name], slots[name]) for name in ("phone", "time")]
+            changed.append((issuing.named(services, old_places, lang), issuing.named(services, chosen, lang)))
+            for part in ("title", "body", "instruction"):
+                name, label = f"{part}_{lang}", getattr(template, part).of(lang)
+                text = _lines(form.get(name, ""))
+                if text == getattr(ready[lang], part):
+                    form[name] = getattr(fresh[lang], part)
+                    continue
+                told = [f"{{{slot}}}" in label for slot in ("phone", "time", "place")]
+                form[name], fits = _refilled(text, changed, told)
+                if not fits and text:
+                    stale.append(name)
+        if stale and not form.get("confirmed"):
+            return form | {"stale": "|".join(stale)}
+    form |= {f"was_{name}": slots[name] for name in _SLOTS}
+    return form | {"was_place": "|".join(chosen)}
+
+
+def _put(form: dict[str, str], words: Mapping[str, Words]) -> None:
+    for lang, said in words.items():
+        form |= {f"title_{lang}": said.title, f"body_{lang}": said.body}
+        form[f"instruction_{lang}"] = said.instruction
+
+
+def _lines(text: str) -> str:
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _refilled(text: str, changed: Sequence[tuple[str, str]], told: Sequence[bool]) -> tuple[str, bool]:
+    """Put new values where the old ones stand in somebody's own words, and say whether all is up to date."""
+    fits = True
+    for (old, new), wanted in zip(changed, told, strict=True):
+        if old == new or (old and old in new and new in text):
+            continue
+        if old and old in text:
+            text = text.replace(old, new) if new else text
+            fits = fits and bool(new)
+        elif wanted and new and new not in text:
+            fits = False
+    return text, fits
+
+
+def _sure(services: Services, form: Mapping[str, str], wish: Wish) -> None:
+    """Refuse what must be meant and was not said to be.
+
+    Raises:
+        UsageError: If words may be out of date, or the whole city is not ticked as meant.
+    """
+    if form.get("stale") and not form.get("confirmed"):
+        raise UsageError(
+            "Place, time or phone changed, but your own words may name the old ones; check them."
+        )
+    if issuing.is_everybody(services, wish) and not form.get("everybody"):
+        raise UsageError("This goes to everybody in the city; tick that the whole city is meant.")
 
 
 def _form_of(services: Services, wish: Wish) -> dict[str, str]:
@@ -278,10 +352,9 @@ def _form_of(services: Services, wish: Wish) -> dict[str, str]:
         "template": wish.template, "severity": wish.severity, "urgency": wish.urgency,
         "certainty": wish.certainty, "hours": f"{wish.hours:g}", "phone": wish.phone,
         "received": f"{wish.received.astimezone(services.zone):%H:%M}", "places": "|".join(wish.places),
+        "was_place": "|".join(wish.places), "was_phone": wish.phone,
     }  # fmt: skip
-    for lang, words in wish.words.items():
-        form |= {f"title_{lang}": words.title, f"body_{lang}": words.body}
-        form[f"instruction_{lang}"] = words.instruction
+    _put(form, wish.words)
     return form
 
 
@@ -305,10 +378,36 @@ def _show_form(
         levels={"severity": SEVERITY, "urgency": URGENCY, "certainty": CERTAINTY},
         hours=_HOURS, problem=problem, tested=tested, notice=notice,
         estimate=issuing.estimate(services, wish) if wish else None, wish=wish,
+        texts=_texts(services, form, wish, notice), lacks=_lacks(form, notice),
+        everybody=_may_be_everybody(services, form), slots=("place", *_SLOTS),
         may_override=issuing.DUTY in actor_of(request).roles,
         testers=len(services.settings.alert_test_list.split(",")) if services.settings.alert_test_list else 0,
         action=f"/editor/alerts/{notice.id}/update" if notice else "/editor/alert/new",
     )  # fmt: skip
+
+
+def _texts(
+    services: Services, form: Mapping[str, str], wish: Wish | None, notice: Notice | None
+) -> list[issuing.Shown]:
+    if wish is None:
+        return []
+    changed = {"zh": form.get("note", ""), "en": form.get("note_en", "") or issuing.UPDATED_EN}
+    return issuing.shown(services, wish, changed=changed if notice else None)
+
+
+def _lacks(form: Mapping[str, str], notice: Notice | None) -> str:
+    """What the English text does not say: ``detail``, ``update``, or nothing."""
+    if not form.get("title_en", "").strip():
+        return ""
+    if notice is not None:
+        return "" if form.get("note_en", "").strip() else "update"
+    detail = form.get("detail", "")
+    return "detail" if not detail.isascii() and not form.get("detail_en", "").strip() else ""
+
+
+def _may_be_everybody(services: Services, form: Mapping[str, str]) -> bool:
+    whole = services.city.place in form.get("places", "").split("|")
+    return whole and form.get("severity") == "Extreme"
 
 
 def _show(
@@ -323,9 +422,16 @@ def _show(
         proof = alert_proof.proof(services, notice_id, now)
     except NotFoundError:
         proof = None
+    waits = notice.state == "in_review"
+    wish = issuing.wish_of(services, notice_id) if waits else None
     shown = page(
         request, "editor/alert_show.html", status=status, private=True, actor=actor_of(request),
-        notice=notice,
+        notice=notice, wish=wish,
+        texts=issuing.shown_of(services, notice_id) if wish else [],
+        estimate=issuing.estimate(services, wish) if wish else None,
+        everybody=wish is not None and issuing.is_everybody(services, wish),
+        where={lang: issuing.named(services, wish.places, lang) for lang in issuing.LANGS} if wish else {},
+        may_release=issuing.may_release(services, notice_id, actor_of(request)),
         line=lines[0], clock=clock_text(lines[0].seconds, words), done=done, problem=problem, proof=proof,
         states=alert_proof.STATES, own=bool((notice.content.extra.get("cap") or {}).get("own")),
         may_override=issuing.DUTY in actor_of(request).roles, log=services.audit.of(notice_id),

@@ -16,9 +16,11 @@ from api.jobs import outbox_answers, outbox_desk
 from api.web.access import Access, actor_of, form_of, may, services_of
 from api.web.pages import go, page, words_of
 from delivery.outbox_log import OutboxLog
-from feeds.kernel.errors import MycityError, NotFoundError
+from feeds.kernel.errors import MycityError, NotFoundError, UsageError
 
 router = APIRouter(prefix="/editor", include_in_schema=False)
+# In the form; never the name of a channel.
+_ALL = "all"
 _DONE = ("pause", "resume", "release", "cancel")
 
 
@@ -42,7 +44,7 @@ def act(request: Request) -> Response:
             services_of(request),
             actor_of(request),
             do,
-            channel=str(form.get("channel", "")),
+            channel=_chosen(do, str(form.get("channel", ""))),
             reason=str(form.get("reason", "")).strip(),
             run_id=_number(run),
         )
@@ -53,7 +55,7 @@ def act(request: Request) -> Response:
 
 def _show(request: Request, notice: str, profile: str, *, status: int = 200, **more: Any) -> Response:
     services, words = services_of(request), words_of(request)
-    now = services.clock.now()
+    now, log = services.clock.now(), OutboxLog(services.database)
     problem, answer = "", None
     try:
         if notice:
@@ -70,7 +72,10 @@ def _show(request: Request, notice: str, profile: str, *, status: int = 200, **m
         private=True,
         state=services.outbox.status(now),
         held=services.outbox.held_runs(),
-        late=OutboxLog(services.database).oldest_due(now),
+        late=log.oldest_due(now),
+        stuck=log.held(now),
+        now=now,
+        why_of=outbox_answers.why_of,
         channels=list(services.channels),
         answer=answer,
         few=outbox_answers.FEW,
@@ -78,6 +83,15 @@ def _show(request: Request, notice: str, profile: str, *, status: int = 200, **m
         may_act=outbox_desk.may_act(actor_of(request)),
         **{"done": "", "problem": problem, **more},
     )
+
+
+def _chosen(do: str, channel: str) -> str:
+    """What is to be stopped must be chosen; "everything" has a word of its own, so that it is no accident."""
+    if do != "pause":
+        return channel
+    if not channel:
+        raise UsageError("Choose what to stop.")
+    return "" if channel == _ALL else channel
 
 
 def _number(text: str) -> int:
