@@ -65,8 +65,8 @@ def test_openapi_describes_only_the_interface(client: TestClient) -> None:
     assert sorted(name.partition("_api_v1")[0] for name in names) == [
         "create_profile", "delete_feedback", "delete_profile", "delete_rest", "delete_taste",
         "get_model", "get_notice", "get_picks", "get_profile", "get_subscriptions", "get_taste",
-        "list_notices", "post_feedback", "post_reset", "put_profile", "put_rest", "put_subscription", "put_taste",
-        "vocabulary",
+        "list_notices", "post_feedback", "post_reset", "put_profile", "put_rest",
+        "put_subscription", "put_taste", "vocabulary",
     ]  # fmt: skip
     assert described["paths"][f"{API}/profile"]["get"]["security"] == [{"manageSecret": []}]
     assert described["servers"] == [{"url": "http://testserver"}]
