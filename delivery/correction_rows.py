@@ -141,7 +141,7 @@ class CorrectionRows:
     def cancel_older(self, notice_id: int, key: str, now: datetime) -> int:
         """Cancel corrections of the same notice that wait and are corrected in turn."""
         query = (
-            "UPDATE delivery SET state = 'cancelled', changed_at = ? WHERE state = 'queued' "
+            "UPDATE delivery SET state = 'cancelled', changed_at = ? WHERE state IN ('queued', 'held') "
             "AND lane = 'immediate' AND dedupe_key LIKE ? AND dedupe_key NOT LIKE ? AND id IN "
             "(SELECT delivery_id FROM delivery_notice WHERE notice_id = ?)"
         )

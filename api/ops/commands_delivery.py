@@ -106,6 +106,11 @@ def _require_again(row: Delivery | None, delivery_id: int, now: datetime) -> Non
     if row.state not in RETRYABLE:
         states = f"{', '.join(RETRYABLE[:-1])} or {RETRYABLE[-1]}"
         raise UsageError(f"Delivery {delivery_id} is {row.state}; only what is {states} can be queued again.")
+    if row.channel == "sms" and row.state == "unknown":
+        raise UsageError(
+            f"Delivery {delivery_id} is a text that may have arrived; if you are sure that it did not, "
+            f"`mycity sms resend {delivery_id}`."
+        )
     if row.lane == "confirmation" and row.expires_at <= now:
         raise UsageError(
             f"Delivery {delivery_id} is a confirmation whose time is over: its code or link would not work "

@@ -223,6 +223,11 @@ def test_retry_says_why_not(
     code, said = run("outbox", "retry", "2")
     assert code == 2 and "Delivery 2 is queued" in said
     assert run("outbox", "retry")[1].startswith("Nothing is queued again")
+    made.outbox.enqueue([NewDelivery("e", person, "sms", "digest", now, now + timedelta(days=1), {})], now)
+    (text,) = made.outbox.claim(["digest"], 1, later, timedelta(minutes=5), channels=["sms"])
+    made.outbox.finish(text.id, text.lease_token, "unknown", at=later)
+    code, said = run("outbox", "retry", str(text.id))
+    assert code == 2 and f"`mycity sms resend {text.id}`" in said
     (row,) = made.outbox.claim(["digest"], 1, later, timedelta(minutes=5))
     made.outbox.finish(row.id, row.lease_token, "failed", at=later)
     assert run("outbox", "retry", "2") == (0, "1 delivery is queued again.\n")
