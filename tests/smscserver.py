@@ -73,11 +73,14 @@ class Smsc:
                 if not self._news.wait(max(0.0, until - time.monotonic())) and time.monotonic() >= until:
                     raise AssertionError(f"the message centre did not say it; it said {self.said[-5:]}")
 
-    def submits(self, to: str) -> list[dict[str, Any]]:
+    def submits(self, to: str, least: int = 0, seconds: float = 5) -> list[dict[str, Any]]:
+        """What it was handed for a number; waits until it has said at least so many."""
+        until = time.monotonic() + seconds
         with self._news:
-            return [
-                item["submit"] for item in self.said if item.get("submit", {}).get("to") == to.lstrip("+")
-            ]
+            while True:
+                mine = [item["submit"] for item in self.said if _is_for(item, to)]
+                if len(mine) >= least or not self._news.wait(max(0.0, until - time.monotonic())):
+                    return mine
 
     def close(self) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -92,3 +95,7 @@ class Smsc:
             with self._news:
                 self.said.append(json.loads(line))
                 self._news.notify_all()
+
+
+def _is_for(item: dict[str, Any], to: str) -> bool:
+    return bool(item.get("submit", {}).get("to") == to.lstrip("+"))

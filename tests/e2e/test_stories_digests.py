@@ -105,9 +105,9 @@ def test_why_nothing_today_has_an_answer_each_day(city: City) -> None:
 
     assert why() == "not_yet"
     tick(city, "10-09 09:00")
-    assert why() in ("already_had", "nothing_new")  # the first edition is never pushed
+    assert why() == "joined"  # the first edition is seen when one joins, and never pushed
     tick(city, "10-10 09:00")
-    assert why() == "nothing_new"
+    assert why() == "joined"
     joining.rest(services, number, "email", date(2026, 10, 10), date(2026, 10, 11))
     tick(city, "10-11 09:00")
     assert why() == "resting"

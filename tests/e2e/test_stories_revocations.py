@@ -70,7 +70,7 @@ def test_an_address_that_is_taken_back_is_gone_within_a_minute_and_no_other(city
 def test_a_visitor_reads_until_the_last_midnight_and_then_nothing_is_left_or_sent(city: City) -> None:
     """Story 4. A family scans a square code on a poster: 汀阳老城厢, until 4 October; no account."""
     services = city.services
-    city.release("09-28 09:00", title="【示例】旧公告", body="<p>以前的事。</p>", region="汀阳区")
+    city.release("09-28 09:00", title="【示例】旧公告", body="<p>以前的事。</p>", region="汀阳老城厢")
     city.clock.at = local("09-30 15:00")
     phone = TestClient(
         create_app(services), base_url="http://testserver", headers={"accept-language": "zh-CN"},
