@@ -31,11 +31,6 @@ from feeds.catalogue.notices import Notice
 from feeds.intake.sanitise import to_text
 
 
-def path_of(notice_id: int) -> str:
-    """Where a warning's CAP is served, from the base URL on."""
-    return f"/alerts/{notice_id}.cap"
-
-
 def alert_xml(services: Services, notice_id: int) -> bytes | None:
     """Write a warning as CAP; ``None`` for what is no public warning, or is over."""
     family = next(families(services, [notice_id]), None)
